@@ -1,0 +1,1 @@
+"""What is in the world: cameras, photographs, readers, Gaussians, densification, camera paths."""

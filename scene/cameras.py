@@ -1,0 +1,68 @@
+"""A pinhole camera: where it stands, how it projects, and which photograph it took."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from scene.photographs import Photograph
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera with square or oblong pixels and any principal point.
+
+    Attributes:
+        name: the photograph's name (with folder and extension, as COLMAP has it), or any label.
+        world_to_camera: (4, 4) float32, OpenCV axes (x right, y down, z forward), scene units.
+        intrinsics: (3, 3) float32, pixels; the first pixel's centre is (0.5, 0.5).
+        width, height: pixels.
+        photograph: what it took, already at width x height; None for a camera of our own making.
+    """
+
+    name: str
+    world_to_camera: Tensor
+    intrinsics: Tensor
+    width: int
+    height: int
+    photograph: Photograph | None = None
+
+    @property
+    def camera_to_world(self) -> Tensor:
+        """(4, 4) float32, the inverse of `world_to_camera`, taken as a rigid motion."""
+        rotation = self.world_to_camera[:3, :3]
+        result = torch.eye(4, dtype=rotation.dtype, device=rotation.device)
+        result[:3, :3] = rotation.T
+        result[:3, 3] = -rotation.T @ self.world_to_camera[:3, 3]
+        return result
+
+    @property
+    def position(self) -> Tensor:
+        """(3,) float32, the camera's centre in the world frame."""
+        return self.camera_to_world[:3, 3]
+
+    @property
+    def field_of_view(self) -> tuple[float, float]:
+        """Angles in radians, x then y, as the reference takes them: a centred principal point."""
+        fx, fy = float(self.intrinsics[0, 0]), float(self.intrinsics[1, 1])
+        return 2 * math.atan(self.width / (2 * fx)), 2 * math.atan(self.height / (2 * fy))
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same view on another grid of pixels, without its photograph."""
+        scale = torch.tensor([width / self.width, height / self.height, 1.0], device=self.intrinsics.device)
+        return replace(
+            self, intrinsics=self.intrinsics * scale[:, None], width=width, height=height, photograph=None
+        )
+
+    def to(self, device: torch.device | str) -> Camera:
+        """The same camera with its matrices on `device`."""
+        return replace(
+            self,
+            world_to_camera=self.world_to_camera.to(device),
+            intrinsics=self.intrinsics.to(device),
+        )

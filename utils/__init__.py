@@ -1,0 +1,1 @@
+"""Small functions used twice or more; each file is a subject."""

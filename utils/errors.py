@@ -1,0 +1,74 @@
+"""Mistakes of the user become one message and exit code 2; warnings are collected and shown once."""
+
+import errno
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """A mistake in the data or the command.
+
+    The message says what was looked for, where, what was found, and what to do.
+    """
+
+
+@dataclass
+class Warnings:
+    """Warnings by kind: one line each, however often the thing happened."""
+
+    kinds: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, item: str = "") -> None:
+        """Notes that `kind` (a sentence) happened to `item` (a file name, say)."""
+        self.kinds.setdefault(kind, []).append(item)
+
+    def extend(self, other: "Warnings") -> None:
+        """Takes over all that `other` collected."""
+        for kind, items in other.kinds.items():
+            self.kinds.setdefault(kind, []).extend(items)
+
+    def lines(self, examples: int = 3) -> list[str]:
+        """One line a kind: the sentence, how often, and the first few items."""
+        result = []
+        for kind, items in self.kinds.items():
+            named = [item for item in items if item]
+            shown = ", ".join(named[:examples]) + (", ..." if len(named) > examples else "")
+            times = f" ({len(items)} times)" if len(items) > 1 else ""
+            result.append(f"warning: {kind}{times}{': ' + shown if shown else ''}")
+        return result
+
+    def show(self) -> None:
+        """Prints the lines to standard error and forgets them."""
+        for line in self.lines():
+            print(line, file=sys.stderr)
+        self.kinds.clear()
+
+
+def run_program(program: Callable[[], None]) -> NoReturn:
+    """Runs a program's main function and ends the process.
+
+    Exit code 0; 2 with one message for a `UserError`, a full disk or a folder that may not be written;
+    130 for an interruption from the keyboard. Anything else is a defect of ours and keeps its trace-back.
+    """
+    try:
+        program()
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as failure:
+        reasons = {
+            errno.ENOSPC: "the disk is full; free some space or choose another --model_path",
+            errno.EDQUOT: "the disk quota is used up; free some space or choose another --model_path",
+            errno.EACCES: "permission denied; choose a folder that you may write to",
+            errno.EROFS: "the file system is read-only; choose a folder that you may write to",
+        }
+        if failure.errno not in reasons:
+            raise
+        print(f"error: {failure.filename or 'writing'}: {reasons[failure.errno]}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
