@@ -1,0 +1,302 @@
+"""A scene from its folder: which photographs train, which test, and the points to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+import tyro
+
+from scene.blender import read_blender
+from scene.cameras import Camera
+from scene.colmap import read_colmap
+from scene.fitting import Fitting
+from scene.photographs import PixelCache, decode_all
+from scene.points import FEWEST, PointCloud, finite_points, random_in_cube, random_in_view, read_points
+from scene.source import ObservedPoints
+from utils.errors import UserError, Warnings
+from utils.files import write_json
+
+Item = TypeVar("Item")
+TEST_EVERY = 8
+BLENDER_HALF_SIDE = 1.3  # scene units
+
+
+@dataclass
+class SceneOptions:
+    """Where the photographs are and how they are read."""
+
+    source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
+    """Folder of the dataset: COLMAP (images/ and sparse/0/) or Blender (transforms_train.json)."""
+    images: Annotated[str, tyro.conf.arg(aliases=["-i"])] = "images"
+    """Folder of the photographs inside a COLMAP dataset."""
+    resolution: Annotated[int, tyro.conf.arg(aliases=["-r"])] = -1
+    """1, 2, 4, 8: that fraction of the photographs' size; any larger number: that width in pixels; -1: full
+    size, at most 1600 pixels wide."""
+    white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
+    """White instead of black behind the scene and behind transparent parts of photographs."""
+    eval: bool = False
+    """Keep test photographs out of training: every eighth by name (COLMAP), transforms_test.json (Blender)."""
+    n_views: int = 0
+    """Train from this many photographs, evenly spaced over the training ones; 0: from all."""
+    points: Literal["seen", "all"] = "seen"
+    """With --n_views, start from the SfM points observed in at least two of the chosen photographs ("seen"), or
+    from all, which tells the training what the left-out photographs saw."""
+    masks: str = "masks"
+    """Folder of masks inside the dataset (white: keep), used where it exists; "" switches masks off."""
+    mask_mode: Literal["ignore", "transparent"] = "ignore"
+    """The black part of a mask means: no photometric loss there ("ignore"), or an empty world ("transparent")."""
+    image_memory: float = 4.0
+    """GB of memory for decoded photographs, at least 0; those beyond it are decoded at every use."""
+    init_ply: str = ""
+    """Start from the points of this PLY file (a point cloud or a Gaussian model) instead."""
+    init_random: int = 50_000
+    """How many random points to start from where the dataset has fewer than 100; at least 1."""
+
+    def __post_init__(self) -> None:
+        if self.source_path:
+            self.source_path = str(Path(self.source_path).expanduser().absolute())
+        if self.init_ply:
+            self.init_ply = str(Path(self.init_ply).expanduser().absolute())
+
+    def check(self) -> None:
+        """Raises a UserError that names the first flag whose value is not allowed, and the allowed values."""
+        rules: list[tuple[str, bool, str]] = [
+            ("source_path", bool(self.source_path), "the folder of a dataset"),
+            ("images", bool(self.images), "a folder inside the dataset"),
+            (
+                "resolution",
+                self.resolution == -1 or self.resolution >= 1,
+                "-1, 1, 2, 4, 8 or a width in pixels",
+            ),
+            ("n_views", self.n_views >= 0, "0 (all) or a number of photographs"),
+            ("points", self.points in ("seen", "all"), "seen or all"),
+            ("mask_mode", self.mask_mode in ("ignore", "transparent"), "ignore or transparent"),
+            ("image_memory", 0 <= self.image_memory < float("inf"), "0 or more gigabytes"),
+            ("init_random", self.init_random >= 1, "1 or more points"),
+        ]
+        for flag, good, allowed in rules:
+            if not good:
+                value = getattr(self, flag)
+                raise UserError(f"--{flag} is {value if value != '' else 'empty'}; allowed: {allowed}")
+
+
+@dataclass
+class Scene:
+    """All that a training knows of the world.
+
+    Attributes:
+        kind: "colmap" or "blender".
+        source_path: the dataset's folder.
+        train_cameras, test_cameras: with photographs; sorted by name (COLMAP) or as listed (Blender).
+        original_sizes: for each camera's name, width and height in the dataset, before --resolution.
+        points: to start from, at least one.
+        points_source: a sentence that says where they come from.
+        extent: 1.1 times the largest distance of a training camera from the cameras' mean, scene units.
+        warnings: what was odd but usable, to be shown once.
+    """
+
+    kind: Literal["colmap", "blender"]
+    source_path: Path
+    train_cameras: list[Camera]
+    test_cameras: list[Camera]
+    original_sizes: dict[str, tuple[int, int]]
+    points: PointCloud
+    points_source: str
+    extent: float
+    warnings: Warnings = field(default_factory=Warnings)
+
+
+def load_scene(options: SceneOptions, seed: int) -> Scene:
+    """The scene in the folder `options.source_path`, its photographs decoded as far as memory is granted.
+
+    Args:
+        options: the flags.
+        seed: of the random points, where some are needed.
+
+    Raises:
+        UserError: a flag or the dataset is not usable; the message says what, where, and what to do.
+    """
+    options.check()
+    source = Path(options.source_path)
+    warnings = Warnings()
+    kind = scene_kind(source)
+    observed: ObservedPoints | None = None
+    if kind == "colmap":
+        posed, observed = read_colmap(source, options.images, warnings)
+        train, test = held_out(posed) if options.eval else (posed, [])
+    else:
+        train, test = read_blender(source, options.eval, warnings)
+    train = evenly_spaced(train, options.n_views)
+
+    fitting = Fitting(
+        resolution=options.resolution,
+        cache=PixelCache(int(options.image_memory * 1e9)),
+        masks=mask_folder(source, options.masks),
+        mask_is_alpha=options.mask_mode == "transparent",
+        warnings=warnings,
+    )
+    train_cameras = [fitting.camera(each) for each in train]
+    test_cameras = [fitting.camera(each) for each in test]
+    decode_all([camera.photograph for camera in train_cameras + test_cameras if camera.photograph])
+    points, points_source = start_points(source, options, seed, observed, train_cameras, warnings)
+    return Scene(
+        kind=kind,
+        source_path=source,
+        train_cameras=train_cameras,
+        test_cameras=test_cameras,
+        original_sizes=fitting.original_sizes,
+        points=points,
+        points_source=points_source,
+        extent=scene_extent(train_cameras, points, warnings),
+        warnings=warnings,
+    )
+
+
+def scene_kind(source: Path) -> Literal["colmap", "blender"]:
+    """Whether the folder holds a COLMAP or a Blender dataset.
+
+    Raises:
+        UserError: it holds neither, or is no folder.
+    """
+    if not source.is_dir():
+        raise UserError(f"--source_path: no folder {source}; give the folder of a dataset")
+    if (source / "sparse").is_dir():
+        return "colmap"
+    if (source / "transforms_train.json").is_file():
+        return "blender"
+    found = sorted(path.name for path in source.iterdir())
+    pictures = [
+        name for name in found if Path(name).suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+    ]
+    advice = "check the path"
+    if pictures or (source / "images").is_dir():
+        advice = f"photographs without poses become a dataset with `python convert.py -s {source}`"
+    raise UserError(
+        f"{source} is no dataset: neither a folder sparse/ (COLMAP) nor a file transforms_train.json (Blender);"
+        f" found {', '.join(found[:5]) or 'nothing'}{', ...' * (len(found) > 5)}; {advice}"
+    )
+
+
+def held_out(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    """Training and test items: of the sorted items, numbers 0, 8, 16, ... are for the test."""
+    train = [item for number, item in enumerate(items) if number % TEST_EVERY]
+    return train, list(items[::TEST_EVERY])
+
+
+def evenly_spaced(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` items from first to last by the `llff` rule, a linear ramp rounded; all of them for 0.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if count > len(items):
+        raise UserError(
+            f"--n_views {count}: there are {len(items)} training photographs; ask for at most so many"
+        )
+    if count == 0:
+        return list(items)
+    return [items[round(number)] for number in np.linspace(0, len(items) - 1, count)]
+
+
+def mask_folder(source: Path, name: str) -> Path | None:
+    """The folder of the masks, or None where there are none.
+
+    Raises:
+        UserError: a folder other than the default was asked for and is not there.
+    """
+    folder = source / name
+    if name and folder.is_dir():
+        return folder
+    if name not in ("", SceneOptions.masks):
+        raise UserError(f'--masks: no folder {folder}; name a folder inside the dataset, or "" for no masks')
+    return None
+
+
+def start_points(
+    source: Path,
+    options: SceneOptions,
+    seed: int,
+    observed: ObservedPoints | None,
+    cameras: Sequence[Camera],
+    warnings: Warnings,
+) -> tuple[PointCloud, str]:
+    """The points to start from and a sentence that says what they are.
+
+    Args:
+        observed: a COLMAP model's points; None for a Blender dataset.
+        cameras: the training cameras.
+
+    Raises:
+        UserError: a PLY to start from is missing or has no usable point.
+    """
+    ply = Path(options.init_ply) if options.init_ply else source / "points3d.ply"
+    if options.init_ply or (observed is None and ply.is_file()):
+        points = read_points(ply, warnings)
+        if not len(points):
+            raise UserError(
+                f"{ply} has no point with a finite position to start from; give another --init_ply"
+            )
+        return points, f"{len(points)} points of {ply.name}"
+    if observed is None:
+        points = random_in_cube(options.init_random, BLENDER_HALF_SIDE, seed)
+        side = f"[-{BLENDER_HALF_SIDE}, {BLENDER_HALF_SIDE}]"
+        return points, f"{len(points)} random points in the cube {side}^3"
+
+    chosen, what = np.ones(len(observed.positions), bool), "SfM points"
+    if options.n_views and options.points == "seen":
+        chosen = observed.observations([camera.name for camera in cameras]) >= 2
+        what = f"SfM points seen in at least two of the {len(cameras)} training photographs"
+    points = finite_points(observed.positions[chosen], observed.colours[chosen], "SfM points", warnings)
+    if len(points) >= FEWEST:
+        return points, f"{len(points)} {what}"
+    warnings.add(
+        f"only {len(points)} {what}: {options.init_random} random ones in the cameras' view are added"
+    )
+    added = random_in_view(cameras, options.init_random, points, seed)
+    return (
+        points + added,
+        f"{len(points)} {what} and {len(added)} random points in the training cameras' view",
+    )
+
+
+def scene_extent(cameras: Sequence[Camera], points: PointCloud, warnings: Warnings) -> float:
+    """The scene's size, scene units, that scales learning rates and densification; always above 0.
+
+    1.1 times the largest distance of a camera from the cameras' mean, as the reference. Where the cameras
+    stand at one place (closer together than a thousandth of the points' distance) that says nothing, and
+    1.1 times the median distance of the points from there is taken.
+    """
+    centres = np.stack([camera.position.numpy() for camera in cameras]).astype(np.float64)
+    middle = centres.mean(axis=0)
+    extent = 1.1 * float(np.linalg.norm(centres - middle, axis=1).max())
+    distance = float(np.median(np.linalg.norm(points.positions - middle, axis=1)))
+    if extent > 1e-3 * distance:
+        return extent
+    warnings.add(
+        "the training cameras stand at one place; the scene's size is taken from the points' distance"
+    )
+    return 1.1 * distance or 1.0
+
+
+def write_cameras_json(path: Path, scene: Scene) -> None:
+    """Writes the reference's `cameras.json`: test cameras, then training cameras, at their original size."""
+    rows: list[dict[str, Any]] = []
+    for camera in scene.test_cameras + scene.train_cameras:
+        original = camera.resized(*scene.original_sizes[camera.name])
+        rows.append(
+            {
+                "id": len(rows),
+                "img_name": camera.name,
+                "width": original.width,
+                "height": original.height,
+                "position": original.position.tolist(),
+                "rotation": original.camera_to_world[:3, :3].tolist(),
+                "fy": float(original.intrinsics[1, 1]),
+                "fx": float(original.intrinsics[0, 0]),
+            }
+        )
+    write_json(path, rows, indent=None)

@@ -1,0 +1,227 @@
+"""Photographs: read from any common format, brought to the camera's size, kept as bytes within a budget."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from scene.undistort import undistorted
+from utils.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """A photograph's bytes at its camera's size.
+
+    Attributes:
+        rgb: (H, W, 3) uint8, not multiplied by alpha.
+        alpha: (H, W) uint8, 255 opaque; None where all of it is opaque.
+        mask: (H, W) uint8, 255 counts in the loss, 0 does not; None where all of it counts.
+    """
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
+    mask: NDArray[np.uint8] | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken, in bytes."""
+        return sum(part.nbytes for part in (self.rgb, self.alpha, self.mask) if part is not None)
+
+
+class PixelCache:
+    """Decoded photographs, as many as fit into a budget of bytes.
+
+    What came first stays; what does not fit is decoded again at every use. Training visits the views in
+    shuffled rounds, each once a round, where evicting the least recently used would throw out the very
+    pictures that come next.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.used = 0
+        self._kept: dict[Photograph, Pixels] = {}
+        self._lock = threading.Lock()
+
+    def get(self, photograph: Photograph, decode: Callable[[], Pixels]) -> Pixels:
+        """The photograph's pixels, kept from an earlier call or from `decode()`."""
+        with self._lock:
+            kept = self._kept.get(photograph)
+        if kept is not None:
+            return kept
+        pixels = decode()
+        with self._lock:
+            if photograph not in self._kept and self.used + pixels.nbytes <= self.budget:
+                self._kept[photograph] = pixels
+                self.used += pixels.nbytes
+        return pixels
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A photograph at its camera's size, decoded when asked for.
+
+    Attributes:
+        path: the image file.
+        width, height: pixels, the camera's; the file may be larger or smaller.
+        cache: shared by the photographs of a scene.
+        lens: the distorted camera that took the file, at the file's size; None for a pinhole.
+        mask_path: a picture whose white part counts; None for no mask.
+        mask_is_alpha: the mask makes the photograph transparent, instead of taking pixels out of the loss.
+    """
+
+    path: Path
+    width: int
+    height: int
+    cache: PixelCache
+    lens: pycolmap.Camera | None = None
+    mask_path: Path | None = None
+    mask_is_alpha: bool = False
+
+    def pixels(self) -> Pixels:
+        """The bytes at the camera's size, from the cache where they fit.
+
+        Raises:
+            UserError: a file is damaged or of an unusable kind; it is named.
+        """
+        return self.cache.get(self, self._decoded)
+
+    def target(self, background: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor | None]:
+        """What a rendering over `background` should look like, and how much each pixel counts.
+
+        Args:
+            background: (3,) float32 in [0, 1]; shows where the photograph is transparent.
+            device: where the results go.
+
+        Returns:
+            image: (3, H, W) float32 in [0, 1].
+            weight: (H, W) float32 in [0, 1]; None where every pixel counts in full.
+        """
+        pixels = self.pixels()
+        image = torch.from_numpy(pixels.rgb).to(device).permute(2, 0, 1).contiguous().float() / 255
+        if pixels.alpha is not None:
+            alpha = torch.from_numpy(pixels.alpha).to(device).float() / 255
+            image = image * alpha + background.to(device)[:, None, None] * (1 - alpha)
+        weight = None
+        if pixels.mask is not None:
+            weight = torch.from_numpy(pixels.mask).to(device).float() / 255
+        return image, weight
+
+    def _decoded(self) -> Pixels:
+        picture = read_image(self.path)
+        stored_size = picture.size
+        size = (self.width, self.height)
+        if self.lens is not None:
+            picture = undistorted(picture, self.lens)
+        if picture.size != size:
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+        channels = np.array(picture)
+        rgb = np.ascontiguousarray(channels[..., :3])
+        alpha = np.ascontiguousarray(channels[..., 3]) if picture.mode == "RGBA" else None
+        mask = self._decoded_mask(stored_size)
+        if mask is not None and self.mask_is_alpha:
+            product = mask.astype(np.uint16) * (255 if alpha is None else alpha)
+            alpha, mask = ((product + 127) // 255).astype(np.uint8), None
+        return Pixels(rgb, _unless_full(alpha), _unless_full(mask))
+
+    def _decoded_mask(self, stored_size: tuple[int, int]) -> NDArray[np.uint8] | None:
+        if self.mask_path is None:
+            return None
+        values = np.asarray(read_image(self.mask_path).convert("L"))
+        if values.max() == 1:  # a map of labels 0 and 1, not a picture
+            values = values * np.uint8(255)
+        mask = Image.fromarray(values)
+        if self.lens is not None:
+            mask = undistorted(mask.resize(stored_size, Image.Resampling.NEAREST), self.lens)
+        return np.array(mask.resize((self.width, self.height), Image.Resampling.BOX))
+
+
+def decode_all(photographs: Sequence[Photograph]) -> None:
+    """Fills the cache, several photographs at a time, first ones first.
+
+    Those beyond the budget are decoded too and thrown away: a damaged file is found now, not after an hour.
+
+    Raises:
+        UserError: a file is damaged or of an unusable kind; it is named.
+    """
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+        jobs = [pool.submit(lambda photograph: photograph.pixels() and None, each) for each in photographs]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def read_image(path: Path) -> Image.Image:
+    """The file's picture as it is stored, 8 bits a channel, mode RGB or RGBA, never turned by its EXIF tag.
+
+    Grey, palette, CMYK and 16-bit files are converted; 16-bit values are scaled to 8, not cut off.
+
+    Raises:
+        UserError: the file is damaged, no picture, or holds floating-point values.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            if picture.mode == "F":
+                raise UserError(
+                    f"{path} holds floating-point values, whose white is not defined; "
+                    "convert it to a picture of 8 or 16 bits"
+                )
+            if picture.mode.startswith(
+                "I"
+            ):  # 16 bits of grey, which Pillow's own conversion would cut at 255
+                values = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
+                return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+            has_alpha = picture.has_transparency_data
+            return picture.convert("RGBA" if has_alpha else "RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
+        raise UserError(
+            f"{path} cannot be read as a picture ({failure}); replace or remove the file"
+        ) from failure
+
+
+def stored_size(path: Path) -> tuple[int, int, int]:
+    """Width and height in pixels as stored, and the EXIF orientation (1: upright), from the file's header.
+
+    Raises:
+        UserError: the file is damaged or no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            # asking a PNG without the tag would decode all of it
+            tagged = "exif" in picture.info or picture.format == "TIFF"
+            orientation = picture.getexif().get(0x0112, 1) if tagged else 1
+            return picture.width, picture.height, int(orientation)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
+        raise UserError(
+            f"{path} cannot be read as a picture ({failure}); replace or remove the file"
+        ) from failure
+
+
+def find_mask(folder: Path, name: str) -> Path | None:
+    """The mask of the photograph `name`: `a/b.jpg.png`, `a/b.png`, `a/b.jpg`, the first that exists."""
+    for candidate in (folder / f"{name}.png", (folder / name).with_suffix(".png"), folder / name):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _unless_full(channel: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+    """The channel, or None where all of it is 255."""
+    return None if channel is None or channel.min() == 255 else channel

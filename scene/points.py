@@ -1,0 +1,170 @@
+"""The points that a training starts from: of structure from motion, of a PLY, or random ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import plyfile
+from numpy.typing import NDArray
+
+from scene.cameras import Camera
+from utils.errors import UserError, Warnings
+
+FEWEST = 100  # with fewer points than this, random ones are added
+SH_DC = 0.28209479177387814  # the constant spherical harmonic
+
+
+@dataclass(frozen=True, eq=False)
+class PointCloud:
+    """Coloured points.
+
+    Attributes:
+        positions: (N, 3) float32, world frame, scene units.
+        colours: (N, 3) uint8.
+    """
+
+    positions: NDArray[np.float32]
+    colours: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __add__(self, other: "PointCloud") -> "PointCloud":
+        return PointCloud(
+            np.concatenate([self.positions, other.positions]), np.concatenate([self.colours, other.colours])
+        )
+
+
+def finite_points(
+    positions: NDArray[np.floating], colours: NDArray[np.uint8], what: str, warnings: Warnings
+) -> PointCloud:
+    """The points whose coordinates are finite in float32; the others are dropped and warned of.
+
+    Args:
+        positions: (N, 3), any float.
+        colours: (N, 3) uint8.
+        what: the points' origin, for the warning.
+    """
+    with np.errstate(over="ignore"):
+        positions = positions.astype(np.float32)
+    good = np.isfinite(positions).all(axis=1)
+    if not good.all():
+        warnings.add(f"{what}: {np.count_nonzero(~good)} of {len(good)} have no finite position, dropped")
+    return PointCloud(positions[good], colours[good])
+
+
+def read_points(path: Path, warnings: Warnings) -> PointCloud:
+    """The positions and colours of a PLY's vertices; a Gaussian model's too, by its SH degree 0; else grey.
+
+    Raises:
+        UserError: no such file, no PLY, or one without x, y, z.
+    """
+    try:
+        vertices = plyfile.PlyData.read(path)["vertex"]
+        names = {each.name for each in vertices.properties}
+        positions = np.stack([np.asarray(vertices[axis], np.float64) for axis in "xyz"], axis=1)
+    except FileNotFoundError as failure:
+        raise UserError(f"no file {path} to start from") from failure
+    except (OSError, ValueError, KeyError, plyfile.PlyParseError) as failure:
+        raise UserError(
+            f"{path} cannot be read as a PLY of points ({failure}); "
+            "it needs an element `vertex` with properties x, y, z"
+        ) from failure
+    colours = np.full((len(positions), 3), 128, np.uint8)
+    if {"red", "green", "blue"} <= names:
+        colours = np.stack([np.asarray(vertices[each]) for each in ("red", "green", "blue")], axis=1)
+        if colours.dtype.kind == "f":  # fractions, as some programs write them
+            colours = np.rint(np.clip(np.nan_to_num(colours), 0, 1) * 255)
+    elif {"f_dc_0", "f_dc_1", "f_dc_2"} <= names:
+        coefficients = np.stack([np.asarray(vertices[f"f_dc_{channel}"]) for channel in range(3)], axis=1)
+        colours = np.rint(np.clip(0.5 + SH_DC * np.nan_to_num(coefficients), 0, 1) * 255)
+    return finite_points(positions, colours.astype(np.uint8), f"points of {path.name}", warnings)
+
+
+def random_in_cube(count: int, half_side: float, seed: int) -> PointCloud:
+    """Grey points, uniform in a cube round the origin; the reference's start for synthetic scenes."""
+    positions = np.random.default_rng(seed).uniform(-half_side, half_side, (count, 3))
+    return PointCloud(positions.astype(np.float32), np.full((count, 3), 128, np.uint8))
+
+
+def random_in_view(cameras: Sequence[Camera], count: int, known: PointCloud, seed: int) -> PointCloud:
+    """Grey points that at least two of the cameras see (one, where there is only one camera).
+
+    Each is drawn through a random pixel of a random camera, its depth log-uniform in `depth_range`, and kept
+    if another camera has it in its picture too. Where pictures hardly overlap, points of one view fill up.
+
+    Args:
+        cameras: the training cameras.
+        count: how many points.
+        known: the few points that there are; they tell the depth.
+        seed: of the random generator.
+    """
+    generator = np.random.default_rng(seed)
+    near, far = depth_range(cameras, known)
+    to_world = np.stack([camera.camera_to_world.numpy() for camera in cameras]).astype(np.float64)
+    to_rays = np.stack([np.linalg.inv(camera.intrinsics.numpy().astype(np.float64)) for camera in cameras])
+    sizes = np.array([(camera.width, camera.height) for camera in cameras])
+    enough = min(2, len(cameras))
+    kept: list[NDArray[np.float64]] = []
+    missing = count
+    for attempt in range(20):
+        which = generator.integers(len(cameras), size=2 * missing)
+        pixels = generator.random((2 * missing, 2)) * sizes[which]
+        depths = np.exp(generator.uniform(np.log(near), np.log(far), 2 * missing))
+        rays = np.einsum("nij,nj->ni", to_rays[which], np.c_[pixels, np.ones(2 * missing)])
+        drawn = (
+            np.einsum("nij,nj->ni", to_world[which, :3, :3], rays * depths[:, None]) + to_world[which, :3, 3]
+        )
+        views = sum(
+            (visible(camera, drawn)[0].astype(np.int64) for camera in cameras), np.zeros(len(drawn), int)
+        )
+        kept.append(drawn[views >= enough if attempt < 19 else slice(None)][:missing])
+        missing -= len(kept[-1])
+        if missing == 0:
+            break
+    return PointCloud(np.concatenate(kept).astype(np.float32), np.full((count, 3), 128, np.uint8))
+
+
+def depth_range(cameras: Sequence[Camera], known: PointCloud) -> tuple[float, float]:
+    """Nearest and farthest depth, scene units, at which something is to be expected in the cameras' pictures.
+
+    From ten known points on: their 1st and 99th percentile, over all cameras. Otherwise half and twice
+    the distance of the point that the cameras look at. Cameras that look at no common point give 1 and 10
+    times the largest distance between a camera and their middle (1 where they stand at one place).
+    """
+    depths = np.concatenate([visible(camera, known.positions)[1] for camera in cameras])
+    if len(depths) >= 10:
+        near, far = np.percentile(depths, [1, 99])
+        return float(near), float(max(far, 1.01 * near))
+    centres = np.stack([camera.position.numpy() for camera in cameras]).astype(np.float64)
+    axes = np.stack([camera.camera_to_world[:3, 2].numpy() for camera in cameras]).astype(np.float64)
+    # the point nearest to all optical axes: sum of (I - a a^T) (x - c) = 0
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    normal = across.sum(axis=0)
+    if np.linalg.eigvalsh(normal)[0] > 1e-3 * len(cameras):
+        focus = np.linalg.solve(normal, np.einsum("nij,nj->i", across, centres))
+        distance = np.median(((focus - centres) * axes).sum(axis=1))
+        if distance > 0:
+            return float(distance / 2), float(distance * 2)
+    spread = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max()) or 1.0
+    return spread, 10 * spread
+
+
+def visible(camera: Camera, positions: NDArray[np.floating]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which points lie in the camera's picture and in front of it, and the depths of those that do.
+
+    Args:
+        positions: (N, 3), world frame.
+
+    Returns:
+        inside: (N,) bool.
+        depths: (M,) float64, scene units, of the M points inside.
+    """
+    to_camera = camera.world_to_camera.numpy().astype(np.float64)
+    local = positions @ to_camera[:3, :3].T + to_camera[:3, 3]
+    depth = local[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pixels = (local @ camera.intrinsics.numpy().astype(np.float64).T)[:, :2] / depth[:, None]
+    inside = (depth > 0) & (pixels > 0).all(axis=1) & (pixels < (camera.width, camera.height)).all(axis=1)
+    return inside, depth[inside]

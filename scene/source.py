@@ -1,0 +1,72 @@
+"""What every reader of a dataset hands over: posed photographs, and points with who saw them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from utils.errors import UserError, Warnings
+
+
+@dataclass(frozen=True, eq=False)
+class PosedPhotograph:
+    """A photograph's file, the lens that took it, and where it stood.
+
+    Attributes:
+        name: unique; as COLMAP has it, or a Blender frame's path without its extension.
+        path: the image file.
+        lens: any COLMAP camera model, at the size for which it was estimated.
+        world_to_camera: (4, 4) float64, OpenCV axes (x right, y down, z forward), scene units.
+    """
+
+    name: str
+    path: Path
+    lens: pycolmap.Camera
+    world_to_camera: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedPoints:
+    """Points of structure from motion.
+
+    Attributes:
+        positions: (N, 3) float64, world frame, scene units.
+        colours: (N, 3) uint8.
+        seen: for each photograph's name, the (M,) int64 rows of the points observed in it, each once.
+    """
+
+    positions: NDArray[np.float64]
+    colours: NDArray[np.uint8]
+    seen: dict[str, NDArray[np.int64]]
+
+    def observations(self, names: list[str]) -> NDArray[np.int64]:
+        """(N,) int64, in how many of the named photographs each point was observed."""
+        count = np.zeros(len(self.positions), np.int64)
+        for name in names:
+            count[self.seen.get(name, [])] += 1
+        return count
+
+
+def found_photographs(paths: dict[str, Path], where: str, warnings: Warnings) -> set[str]:
+    """The names of the photographs whose file exists; each missing one is warned of.
+
+    Args:
+        paths: each photograph's file, by its name.
+        where: the folder in which they were looked for, for the messages.
+
+    Raises:
+        UserError: none exists.
+    """
+    found = {name for name, path in paths.items() if path.is_file()}
+    if not found:
+        names = ", ".join(list(paths)[:3]) + ", ..." * (len(paths) > 3)
+        raise UserError(
+            f"none of the dataset's {len(paths)} photographs ({names}) was found in {where}; "
+            "give the folder that holds them (--images in a COLMAP dataset), or copy them there"
+        )
+    for name in paths:
+        if name not in found:
+            warnings.add(f"photograph missing in {where}, its view is left out", name)
+    return found
