@@ -39,16 +39,16 @@ class SceneOptions:
     white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
     """White instead of black behind the scene and behind transparent parts of photographs."""
     eval: bool = False
-    """Keep test photographs out of training: every eighth by name (COLMAP), transforms_test.json (Blender)."""
+    """Keep test photographs out of training: every eighth by name, or transforms_test.json (Blender)."""
     n_views: int = 0
     """Train from this many photographs, evenly spaced over the training ones; 0: from all."""
     points: Literal["seen", "all"] = "seen"
-    """With --n_views, start from the SfM points observed in at least two of the chosen photographs ("seen"), or
-    from all, which tells the training what the left-out photographs saw."""
+    """With --n_views, start from the SfM points observed in at least two of the chosen photographs ("seen"),
+    or from all, which tells the training what the left-out photographs saw."""
     masks: str = "masks"
     """Folder of masks inside the dataset (white: keep), used where it exists; "" switches masks off."""
     mask_mode: Literal["ignore", "transparent"] = "ignore"
-    """The black part of a mask means: no photometric loss there ("ignore"), or an empty world ("transparent")."""
+    """The black part of a mask has no photometric loss ("ignore"), or is an empty world ("transparent")."""
     image_memory: float = 4.0
     """GB of memory for decoded photographs, at least 0; those beyond it are decoded at every use."""
     init_ply: str = ""
@@ -176,8 +176,8 @@ def scene_kind(source: Path) -> Literal["colmap", "blender"]:
     if pictures or (source / "images").is_dir():
         advice = f"photographs without poses become a dataset with `python convert.py -s {source}`"
     raise UserError(
-        f"{source} is no dataset: neither a folder sparse/ (COLMAP) nor a file transforms_train.json (Blender);"
-        f" found {', '.join(found[:5]) or 'nothing'}{', ...' * (len(found) > 5)}; {advice}"
+        f"{source} is no dataset: neither a folder sparse/ (COLMAP) nor transforms_train.json (Blender); "
+        f"found {', '.join(found[:5]) or 'nothing'}{', ...' * (len(found) > 5)}; {advice}"
     )
 
 
