@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gaussian_renderer.engines import Engine, choose_engine
+from utils.determinism import sigmoid
 
 if TYPE_CHECKING:
     from scene.cameras import Camera
@@ -70,7 +71,7 @@ def render(
         means=gaussians["means"],
         quats=gaussians["quats"],
         scales=torch.exp(gaussians["scales"]) * scaling_modifier,
-        opacities=torch.sigmoid(gaussians["opacities"]),
+        opacities=sigmoid(gaussians["opacities"]),
         colors=torch.cat([gaussians["sh0"], gaussians["shN"][:, : bases - 1]], dim=1),
         viewmats=camera.world_to_camera[None].to(device),
         Ks=camera.intrinsics[None].to(device),

@@ -1,0 +1,206 @@
+"""Where Gaussians are added and removed: gsplat's default strategy, repaired and capped, or MCMC.
+
+Iterations count from 1. The hooks see the photograph's view only, so guidance never feeds the statistics.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from gsplat.strategy import DefaultStrategy
+from gsplat.strategy.ops import reset_opa
+from torch import Tensor
+from torch.nn import ParameterDict
+from torch.optim import Optimizer
+
+from scene.mcmc import McmcStrategy
+from utils.determinism import sigmoid, single_threaded
+from utils.errors import UserError, Warnings
+
+CPU_CAP = 300_000
+NO_CAP = 2**31
+PRUNE_OPACITY = 0.005
+RESET_OPACITY = 2 * PRUNE_OPACITY
+
+
+@dataclass
+class DensificationOptions:
+    """Growth and pruning of the Gaussians."""
+
+    densification: Literal["default", "mcmc"] = "default"
+    """default: clone, split and prune by screen-space gradient, as the reference; mcmc: relocation and noise
+    (3DGS-MCMC, arXiv 2404.09591), which wants --max_gaussians."""
+    densify_from_iter: int = 500
+    """First iteration after which Gaussians are added."""
+    densify_until_iter: int = 15_000
+    """Iteration at which densification stops (3DGS-MCMC uses 25000)."""
+    densification_interval: int = 100
+    """Iterations between densifications."""
+    opacity_reset_interval: int = 3000
+    """Iterations between resets of all opacities to at most 0.01 (default strategy only)."""
+    densify_grad_threshold: float = 0.0002
+    """Mean screen-space gradient, in units of half the image, above which a Gaussian is cloned or split."""
+    percent_dense: float = 0.01
+    """Largest size that is cloned rather than split, as a fraction of the scene extent."""
+    absgrad: bool = False
+    """Use absolute pixel gradients (AbsGS); raise --densify_grad_threshold to about 0.0008."""
+    max_gaussians: int = -1
+    """Hard cap on the number of Gaussians; 0: none; -1: 300000 on a CPU, on CUDA none (mcmc: 1000000)."""
+    noise_lr: float = 5e5
+    """Strength of the noise on positions (mcmc only)."""
+    opacity_reg: float = -1.0
+    """Weight of the mean opacity in the loss; -1: 0.01 for mcmc, else 0."""
+    scale_reg: float = -1.0
+    """Weight of the mean scale in the loss; -1: 0.01 for mcmc, else 0."""
+
+    def check(self) -> None:
+        """Raises a `UserError` that names the flag, its value and what is allowed."""
+        for flag in ("densification_interval", "opacity_reset_interval"):
+            if getattr(self, flag) < 1:
+                raise UserError(f"--{flag} {getattr(self, flag)}: at least 1 is needed")
+        if self.max_gaussians < -1:
+            raise UserError(
+                f"--max_gaussians {self.max_gaussians}: allowed are -1 (automatic), 0 (none) or a count"
+            )
+
+    def cap(self, device: str) -> int:
+        """The cap in force on "cpu" or "cuda"."""
+        if self.max_gaussians >= 0:
+            return self.max_gaussians or NO_CAP
+        if device == "cpu":
+            return CPU_CAP
+        return 1_000_000 if self.densification == "mcmc" else NO_CAP
+
+    @property
+    def regularisation(self) -> tuple[float, float]:
+        """Weights of the mean opacity and the mean scale in the loss (3DGS-MCMC, equation 12)."""
+        default = 0.01 if self.densification == "mcmc" else 0.0
+        opacity, scale = (default if weight < 0 else weight for weight in (self.opacity_reg, self.scale_reg))
+        return opacity, scale
+
+    @property
+    def initial(self) -> tuple[float, float]:
+        """Opacity and scale factor that the strategy wants its Gaussians to start with."""
+        return (0.5, 0.1) if self.densification == "mcmc" else (0.1, 1.0)
+
+
+@dataclass
+class CappedStrategy(DefaultStrategy):
+    """gsplat's default strategy, never growing beyond `cap`: the largest gradients win the free places."""
+
+    cap: int = NO_CAP
+
+    @torch.no_grad()
+    def _grow_gs(self, params, optimizers, state, step):
+        gradient = state["grad2d"] / state["count"].clamp_min(1)
+        chosen = (gradient > self.grow_grad2d).nonzero().flatten()
+        room = max(0, self.cap - len(gradient))  # cloning and splitting both add one
+        if len(chosen) > room:
+            order = torch.argsort(gradient[chosen], descending=True, stable=True)
+            state["grad2d"][chosen[order[room:]]] = 0
+        return super()._grow_gs(params, optimizers, state, step)
+
+
+class Densification:
+    """The strategy with its state: two hooks round the backward pass, and what a checkpoint needs."""
+
+    def __init__(
+        self,
+        options: DensificationOptions,
+        extent: float,
+        device: str,
+        white_background: bool,
+        warnings: Warnings,
+    ) -> None:
+        self.options, self.warnings = options, warnings
+        self.cap = options.cap(device)
+        self.white_background = white_background
+        self.warned = False
+        shared = {
+            "refine_start_iter": options.densify_from_iter,
+            "refine_stop_iter": options.densify_until_iter,
+            "refine_every": options.densification_interval,
+        }
+        self.strategy: CappedStrategy | McmcStrategy
+        if options.densification == "mcmc":
+            self.strategy = McmcStrategy(
+                cap=self.cap, noise_lr=options.noise_lr, min_opacity=PRUNE_OPACITY, **shared
+            )
+            self.state: dict[str, Any] = {}
+        else:
+            self.strategy = CappedStrategy(
+                prune_opa=PRUNE_OPACITY,
+                grow_grad2d=options.densify_grad_threshold,
+                grow_scale3d=options.percent_dense,
+                reset_every=options.opacity_reset_interval,
+                absgrad=options.absgrad,
+                cap=self.cap,
+                **shared,
+            )
+            self.state = self.strategy.initialize_state(scene_scale=extent)
+
+    def regularisation(self, gaussians: ParameterDict) -> Tensor | float:
+        """Scalar to add to the loss: it pulls opacities and scales down where the options ask for it."""
+        opacity, scale = self.options.regularisation
+        loss: Tensor | float = 0.0
+        if opacity:
+            loss = loss + opacity * sigmoid(gaussians["opacities"]).mean()
+        if scale:
+            loss = loss + scale * gaussians["scales"].exp().mean()
+        return loss
+
+    def before_backward(self, info: dict[str, Any]) -> None:
+        """Asks the rasteriser's `info` for the gradients that the statistics need."""
+        if isinstance(self.strategy, CappedStrategy):
+            info["means2d"].retain_grad()
+
+    @torch.no_grad()
+    def after_step(
+        self,
+        gaussians: ParameterDict,
+        optimisers: dict[str, Optimizer],
+        iteration: int,
+        info: dict[str, Any],
+        means_lr: float,
+    ) -> None:
+        """Gathers statistics, and clones, splits, prunes, relocates or resets where the schedule says so.
+
+        Called after the optimisers' step, so that no gradient is lost when parameters are replaced.
+        """
+        with single_threaded():
+            if isinstance(self.strategy, McmcStrategy):
+                self.strategy.step(gaussians, optimisers, iteration, means_lr)
+            else:
+                self.strategy.step_post_backward(
+                    gaussians, optimisers, self.state, iteration, info, packed=False
+                )
+                if self._resets_opacity(iteration):
+                    reset_opa(gaussians, optimisers, self.state, value=RESET_OPACITY)
+        self._warn_near_cap(len(gaussians["means"]))
+
+    def _resets_opacity(self, iteration: int) -> bool:
+        """Whether opacities are lowered now: gsplat 1.5.3 never does it (its #797), the reference does.
+
+        Over a white background the reference also resets once when densification begins.
+        """
+        if iteration >= self.options.densify_until_iter:
+            return False
+        begins = self.white_background and iteration == self.options.densify_from_iter
+        return begins or iteration % self.options.opacity_reset_interval == 0
+
+    def _warn_near_cap(self, count: int) -> None:
+        if count >= 0.9 * self.cap and not self.warned:
+            self.warned = True
+            self.warnings.add(
+                f"{count} Gaussians: 90 % of the cap of {self.cap}; growth will stop there "
+                "(--max_gaussians raises it, 0 removes it)"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: tensors and plain values."""
+        return {"state": dict(self.state), "warned": self.warned}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Goes on from `state_dict`'s result."""
+        self.state = dict(saved["state"])
+        self.warned = bool(saved["warned"])

@@ -1,0 +1,363 @@
+"""Photographs in, Gaussian splats out.
+
+python train.py -s examples/still_life -m output/still_life --eval --lambda_sds 0
+python train.py -s SCENE --lambda_sds 0.2 --guidance_model FOLDER --prompt "a fern in an atrium"
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from torch import Tensor
+from torch.nn import ParameterDict
+from tqdm import tqdm
+
+from gaussian_renderer import Engine, Rendering, choose_engine, render
+from scene.cameras import Camera
+from scene.dataset import Scene, SceneOptions, load_scene, write_cameras_json
+from scene.densification import Densification, DensificationOptions
+from scene.gaussians import gaussians_from_points, is_splat_ply, load_ply, read_vertices, save_ply
+from scene.optimisers import OptimiserOptions, make_optimisers, position_lr
+from scene.photographs import Photograph
+from scene.points import save_point_cloud
+from scene.training_state import TrainingState, ViewOrder
+from sds_guidance import Guidance, View, make_guidance
+from sds_guidance.options import GuidanceOptions
+from utils.checkpoints import load_newest_checkpoint, save_checkpoint
+from utils.determinism import seed_everything, single_threaded
+from utils.errors import UserError, Warnings, run_program
+from utils.files import write_json
+from utils.image_metrics import psnr
+from utils.losses import photometric_loss
+from utils.memory import peak_memory
+from utils.options import parse, save_cfg_args, save_settings, to_plain
+from utils.run_folder import clear, default_model_path, resumes, versions
+from utils.training_log import TrainingLog
+
+REFUSED = {
+    "--train_test_exp": "exposure compensation is not there yet",
+    "--exposure_lr_init": "exposure compensation is not there yet",
+    "--exposure_lr_final": "exposure compensation is not there yet",
+    "--exposure_lr_delay_steps": "exposure compensation is not there yet",
+    "--exposure_lr_delay_mult": "exposure compensation is not there yet",
+    "--depths": "depth supervision is not there yet",
+    "-d": "depth supervision is not there yet",
+    "--depth_l1_weight_init": "depth supervision is not there yet",
+    "--depth_l1_weight_final": "depth supervision is not there yet",
+    "--optimizer_type": "there is one optimiser, Adam, fused",
+    "--data_device": "photographs are kept as bytes in main memory; --image_memory sets how much of it",
+    "--position_lr_delay_mult": "it has no effect in the reference; leave it out",
+    "--convert_SHs_python": "both engines evaluate spherical harmonics themselves",
+    "--compute_cov3D_python": "both engines compute covariances themselves",
+    "--debug": "use --detect_anomaly",
+    "--debug_from": "use --detect_anomaly",
+    "--ip": "there is no remote viewer yet",
+    "--port": "there is no remote viewer yet",
+    "--disable_viewer": "there is no remote viewer to disable; leave it out",
+    "--start_checkpoint": "use --resume to continue a run, or --init_ply to start from a model",
+}
+"""Flags of the reference that this program does not honour, and what to do instead."""
+
+MAY_DIFFER = frozenset(
+    {"quiet", "resume", "overwrite", "detect_anomaly", "model_path", "image_memory", "test_iterations"}
+    | {"save_iterations", "checkpoint_iterations", "checkpoint_interval"}
+)
+"""Options that do not change the result, so that a resumed run may be given others."""
+
+
+@dataclass
+class Options:
+    """Trains a 3D Gaussian Splatting model on photographs, guided by a latent diffusion model."""
+
+    scene: SceneOptions = field(default_factory=SceneOptions)
+    optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
+    densification: DensificationOptions = field(default_factory=DensificationOptions)
+    guidance: GuidanceOptions = field(default_factory=GuidanceOptions)
+
+    model_path: Annotated[str, tyro.conf.arg(aliases=["-m"])] = ""
+    """Output folder; empty: a new one under ./output."""
+    iterations: int = 30_000
+    """Training iterations."""
+    sh_degree: int = 3
+    """Highest degree of the spherical harmonics, 0 to 3; the active degree rises every 1000 iterations."""
+    lambda_dssim: float = 0.2
+    """Weight of 1 - SSIM against L1 in the photometric loss, 0 to 1."""
+    random_background: bool = False
+    """A new background colour every iteration."""
+    antialiasing: bool = False
+    """Dim Gaussians that are smaller than a pixel (Mip-Splatting); the PLY says so to viewers."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes CUDA where gsplat works."""
+    seed: int = 0
+    """Seed of all randomness."""
+    test_iterations: tuple[int, ...] = (7000, 30_000)
+    """Iterations at which PSNR is measured on test views and five training views; -1: never."""
+    save_iterations: tuple[int, ...] = (7000, 30_000)
+    """Iterations at which the PLY is saved; the last one always is."""
+    checkpoint_iterations: tuple[int, ...] = ()
+    """Iterations whose checkpoint is kept for good."""
+    checkpoint_interval: int = 1000
+    """Iterations between checkpoints, of which the newest two stay; 0: only at the end."""
+    resume: bool = False
+    """Go on from the newest checkpoint in --model_path, or start where there is none."""
+    overwrite: bool = False
+    """Replace a run that lies in --model_path."""
+    detect_anomaly: bool = False
+    """Let torch name the operation that made a NaN (slow)."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+    def check(self) -> None:
+        """Raises a `UserError` that names the first flag with a value that is not allowed."""
+        for group in (self.scene, self.optimiser, self.densification, self.guidance):
+            group.check()
+        allowed = {
+            "iterations": (self.iterations >= 1, "at least 1"),
+            "sh_degree": (0 <= self.sh_degree <= 3, "0, 1, 2 or 3"),
+            "lambda_dssim": (0 <= self.lambda_dssim <= 1, "0 to 1"),
+            "seed": (0 <= self.seed < 2**63, "0 to 2^63 - 1"),
+            "checkpoint_interval": (self.checkpoint_interval >= 0, "0 (only at the end) or more"),
+        }
+        for flag, (fine, range_) in allowed.items():
+            if not fine:
+                raise UserError(f"--{flag} {getattr(self, flag)}: allowed is {range_}")
+
+
+def main(options: Options, command: Sequence[str] = ()) -> None:
+    """Trains and writes the model; `command` is the user's command line, for messages that repeat it."""
+    options.check()
+    model_path = Path(options.model_path or default_model_path())
+    say = (lambda *_: None) if options.quiet else print
+    warnings = Warnings()
+    resuming = resumes(
+        model_path,
+        to_plain(options),
+        resume=options.resume,
+        overwrite=options.overwrite,
+        may_differ=MAY_DIFFER,
+    )
+    engine = choose_engine(options.device)
+    seed_everything(options.seed)
+    torch.autograd.set_detect_anomaly(options.detect_anomaly)
+
+    scene = load_scene(options.scene, options.seed)
+    warnings.extend(scene.warnings)
+    gaussians = initial_gaussians(options, scene, warnings).to(engine.device)
+    optimisers = make_optimisers(gaussians, options.optimiser, scene.extent)
+    densification = Densification(
+        options.densification, scene.extent, engine.name, options.scene.white_background, warnings
+    )
+    views = ViewOrder(scene.train_cameras, options.seed)
+    state = TrainingState(gaussians, optimisers, densification, views)
+    guidance = make_guidance(
+        options.guidance, scene, engine.device, options.iterations, options.seed, command
+    )
+
+    if not resuming:
+        clear(model_path)
+        write_run_files(options, scene, model_path)
+    saved = load_newest_checkpoint(model_path, warnings) if resuming else None
+    if saved:
+        state.load_state_dict(saved["training"])
+        if guidance:
+            guidance.load_state_dict(saved["guidance"])
+    say(
+        f"{len(scene.train_cameras)} training views, {len(scene.test_cameras)} test views, "
+        f"{len(state.gaussians['means'])} Gaussians from {scene.points_source}; output in {model_path}"
+        + (f"; continuing after iteration {state.iteration}" if saved else "")
+    )
+    warnings.show()
+    train(options, scene, state, guidance, engine, model_path)
+    warnings.show()
+
+
+def train(
+    options: Options,
+    scene: Scene,
+    state: TrainingState,
+    guidance: Guidance | None,
+    engine: Engine,
+    model_path: Path,
+) -> None:
+    """The loop: view, render, photometric loss, guidance, step, densify, report, test, save."""
+    gaussians, densification = state.gaussians, state.densification
+    look = partial(render, gaussians=gaussians, engine=engine, antialiased=options.antialiasing)
+    usual_background = torch.full((3,), float(options.scene.white_background), device=engine.device)
+    log = TrainingLog(model_path, resumed_after=state.iteration)
+    remaining = range(state.iteration + 1, options.iterations + 1)
+    progress = tqdm(remaining, initial=state.iteration, total=options.iterations, disable=options.quiet)
+    started = time.perf_counter()
+
+    for iteration in progress:
+        means_lr = position_lr(options.optimiser, iteration, scene.extent)
+        sh_degree = min(iteration // 1000, options.sh_degree)
+        background = usual_background
+        if options.random_background:
+            background = state.views.random_colour().to(engine.device)
+
+        camera = state.views.next()
+        rendering = look(
+            camera, sh_degree=sh_degree, background=background, absgrad=options.densification.absgrad
+        )
+        rendering.rgb.retain_grad()
+        target, weight = photograph(camera).target(background, engine.device)
+        loss = photometric_loss(rendering.rgb.clamp(0, 1), target, weight, options.lambda_dssim)
+        loss = loss + densification.regularisation(gaussians)
+        densification.before_backward(rendering.info)
+        loss.backward()
+
+        guided: dict[str, float] = {}
+        if guidance and (novel_cameras := guidance.cameras(iteration)):
+            novel = [look(it, sh_degree=sh_degree, background=background, depth=True) for it in novel_cameras]
+            views = [
+                View(it, seen.rgb, seen.alpha, seen.depth)
+                for it, seen in zip(novel_cameras, novel, strict=True)
+            ]
+            result = guidance(views, iteration, photometric_norm=float(rendering.rgb.grad.norm()))
+            result.loss.backward()
+            guided = result.scalars
+
+        state.step(means_lr)
+        densification.after_step(gaussians, state.optimisers, iteration, rendering.info, means_lr)
+        state.iteration = iteration
+
+        if iteration % 10 == 0 or guided:
+            report(progress, log, state, loss, rendering.rgb, target, guided)
+        if iteration in options.test_iterations:
+            plain = partial(look, sh_degree=sh_degree, background=usual_background)
+            evaluate(plain, usual_background, scene, log, iteration)
+        if iteration in (*options.save_iterations, options.iterations):
+            save_model(model_path, iteration, gaussians, options.antialiasing)
+        if is_checkpoint(options, iteration):
+            guidance_state = guidance.state_dict() if guidance else {}
+            save_checkpoint(
+                model_path,
+                {"iteration": iteration, "training": state.state_dict(), "guidance": guidance_state},
+                keep=set(options.checkpoint_iterations),
+            )
+
+    log.close()
+    if remaining:
+        save_summary(model_path, state, len(remaining), time.perf_counter() - started)
+
+
+def is_checkpoint(options: Options, iteration: int) -> bool:
+    """Whether a checkpoint is written after this iteration; the last one always has one."""
+    regular = options.checkpoint_interval and iteration % options.checkpoint_interval == 0
+    return bool(regular) or iteration in (*options.checkpoint_iterations, options.iterations)
+
+
+def save_model(model_path: Path, iteration: int, gaussians: ParameterDict, antialiased: bool) -> None:
+    """Writes `point_cloud/iteration_N/point_cloud.ply`."""
+    path = model_path / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply"
+    save_ply(path, gaussians, antialiased=antialiased)
+
+
+def save_summary(model_path: Path, state: TrainingState, iterations: int, seconds: float) -> None:
+    """Writes `training.json`: how large the model is, and what this process needed for its iterations."""
+    write_json(
+        model_path / "training.json",
+        {
+            "iteration": state.iteration,
+            "gaussians": len(state.gaussians["means"]),
+            "iterations_in_this_process": iterations,
+            "seconds": round(seconds, 3),
+            "iterations_per_second": round(iterations / seconds, 3),
+            "peak_memory_mib": peak_memory(),
+        },
+    )
+
+
+def photograph(camera: Camera) -> Photograph:
+    """The camera's photograph, which every camera of a scene has."""
+    assert camera.photograph is not None
+    return camera.photograph
+
+
+def initial_gaussians(options: Options, scene: Scene, warnings: Warnings) -> ParameterDict:
+    """Gaussians from the scene's points, or those of `--init_ply` if it holds Gaussians."""
+    if options.scene.init_ply and is_splat_ply(read_vertices(Path(options.scene.init_ply))):
+        gaussians, info = load_ply(Path(options.scene.init_ply), warnings)
+        if info.sh_degree != options.sh_degree:
+            raise UserError(
+                f"--init_ply {options.scene.init_ply} has SH degree {info.sh_degree}, "
+                f"but --sh_degree is {options.sh_degree}; give --sh_degree {info.sh_degree}"
+            )
+        return gaussians
+    opacity, scale = options.densification.initial
+    return gaussians_from_points(
+        scene.points.positions,
+        scene.points.colours,
+        sh_degree=options.sh_degree,
+        extent=scene.extent,
+        opacity=opacity,
+        scale=scale,
+    )
+
+
+def write_run_files(options: Options, scene: Scene, model_path: Path) -> None:
+    """Settings, and the reference's `cfg_args`, `cameras.json` and `input.ply`."""
+    model_path.mkdir(parents=True, exist_ok=True)
+    save_cfg_args(
+        model_path,
+        {
+            "sh_degree": options.sh_degree,
+            "source_path": str(Path(options.scene.source_path).resolve()),
+            "model_path": str(model_path),
+            "images": options.scene.images,
+            "depths": "",
+            "resolution": options.scene.resolution,
+            "white_background": options.scene.white_background,
+            "train_test_exp": False,
+            "data_device": "cpu",
+            "eval": options.scene.eval,
+        },
+    )
+    write_cameras_json(model_path / "cameras.json", scene)
+    save_point_cloud(model_path / "input.ply", scene.points)
+    save_settings(model_path, options, versions=versions(), scene=scene.summary())
+
+
+def report(
+    progress: tqdm,
+    log: TrainingLog,
+    state: TrainingState,
+    loss: Tensor,
+    rgb: Tensor,
+    target: Tensor,
+    guided: dict[str, float],
+) -> None:
+    """A row in the log, and loss, PSNR and count beside the bar."""
+    with single_threaded():
+        value, quality = float(loss), float(psnr(rgb.detach().clamp(0, 1), target))
+    count = len(state.gaussians["means"])
+    log.write(state.iteration, loss=value, psnr=quality, gaussians=count, **guided)
+    progress.set_postfix(loss=f"{value:.4f}", psnr=f"{quality:.2f}", gaussians=count, refresh=False)
+
+
+@torch.no_grad()
+def evaluate(
+    look: Callable[[Camera], Rendering], background: Tensor, scene: Scene, log: TrainingLog, iteration: int
+) -> None:
+    """Prints and logs the mean PSNR of the test views and of five training views (the reference's five)."""
+    five = [scene.train_cameras[i % len(scene.train_cameras)] for i in (5, 10, 15, 20, 25)]
+    for split, cameras in (("test", scene.test_cameras), ("train", five)):
+        if cameras:
+            values = []
+            for camera in cameras:
+                rgb = look(camera).rgb.clamp(0, 1)
+                target, _ = photograph(camera).target(background, rgb.device)
+                values.append(float(psnr(rgb, target)))
+            mean = sum(values) / len(values)
+            log.write(iteration, **{f"{split}_psnr": mean})
+            tqdm.write(f"iteration {iteration}: {split} PSNR {mean:.2f} dB over {len(cameras)} views")
+
+
+if __name__ == "__main__":
+    run_program(lambda: main(parse(Options, refused=REFUSED), [Path(sys.executable).name, *sys.argv]))

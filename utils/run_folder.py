@@ -1,0 +1,80 @@
+"""The output folder of a run: whose it is, and whether this run may use it."""
+
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from utils.checkpoints import checkpoint_iterations, checkpoint_path
+from utils.errors import UserError
+from utils.options import SETTINGS_FILE, differences, load_settings
+
+OWN_OUTPUTS = ("point_cloud", "train", "test", "orbit")
+OWN_FILES = (
+    *(SETTINGS_FILE, "cfg_args", "cameras.json", "input.ply", "log.jsonl", "training.json"),
+    *("results.json", "per_view.json", "metrics_conventions.json"),
+)
+
+
+def default_model_path() -> str:
+    """A fresh folder name, `output/` and ten characters, as the reference chooses it."""
+    return str(Path("output") / uuid4().hex[:10])
+
+
+def resumes(
+    model_path: Path, options: Mapping[str, Any], *, resume: bool, overwrite: bool, may_differ: frozenset[str]
+) -> bool:
+    """Whether there is a run in the folder to go on from; looks only, and writes nothing.
+
+    Args:
+        model_path: the folder; it need not exist.
+        options: the run's options as plain values.
+        resume: go on from the run that lies there, if one does.
+        overwrite: replace what an earlier run left there.
+        may_differ: names of options that do not change the result.
+
+    Raises:
+        UserError: the folder holds another run, or a run with other settings.
+    """
+    if model_path.exists() and not model_path.is_dir():
+        raise UserError(f"--model_path {model_path} is a file; choose a folder")
+    saved = load_settings(model_path)
+    if saved and resume:
+        changed = differences(saved["options"], options, may_differ)
+        if changed:
+            raise UserError(
+                f"--resume: {model_path} holds a run with other settings:\n  " + "\n  ".join(changed) + "\n"
+                "Give the same flags as then, or train into another --model_path."
+            )
+        return True
+    used = saved is not None or (model_path / "point_cloud").exists() or (model_path / "cfg_args").exists()
+    if used and not overwrite:
+        raise UserError(
+            f"--model_path {model_path} already holds a run. Continue it with --resume, replace it with "
+            "--overwrite, or choose another folder."
+        )
+    return False
+
+
+def clear(model_path: Path) -> None:
+    """Removes what a run writes, and nothing else."""
+    for name in OWN_OUTPUTS:
+        shutil.rmtree(model_path / name, ignore_errors=True)
+    for name in OWN_FILES:
+        (model_path / name).unlink(missing_ok=True)
+    for iteration in checkpoint_iterations(model_path):
+        checkpoint_path(model_path, iteration).unlink()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a result."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "gsplat", "numba", "numpy", "diffusers", "transformers", "pycolmap", "pillow"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
