@@ -34,8 +34,7 @@ class SceneOptions:
     images: Annotated[str, tyro.conf.arg(aliases=["-i"])] = "images"
     """Folder of the photographs inside a COLMAP dataset."""
     resolution: Annotated[int, tyro.conf.arg(aliases=["-r"])] = -1
-    """1, 2, 4, 8: that fraction of the photographs' size; any larger number: that width in pixels; -1: full
-    size, at most 1600 pixels wide."""
+    """1, 2, 4, 8: that part of the full size; other numbers: width in pixels; -1: full, at most 1600 wide."""
     white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
     """White instead of black behind the scene and behind transparent parts of photographs."""
     eval: bool = False
@@ -43,8 +42,7 @@ class SceneOptions:
     n_views: int = 0
     """Train from this many photographs, evenly spaced over the training ones; 0: from all."""
     points: Literal["seen", "all"] = "seen"
-    """With --n_views, start from the SfM points observed in at least two of the chosen photographs ("seen"),
-    or from all, which tells the training what the left-out photographs saw."""
+    """With --n_views, the SfM points to start from: seen in two or more of the chosen photographs, or all."""
     masks: str = "masks"
     """Folder of masks inside the dataset (white: keep), used where it exists; "" switches masks off."""
     mask_mode: Literal["ignore", "transparent"] = "ignore"
@@ -108,6 +106,16 @@ class Scene:
     points_source: str
     extent: float
     warnings: Warnings = field(default_factory=Warnings)
+
+    def summary(self) -> dict[str, Any]:
+        """What was found, as JSON values, for the files that say what a result rests on."""
+        return {
+            "kind": self.kind,
+            "train_photographs": [camera.name for camera in self.train_cameras],
+            "test_photographs": [camera.name for camera in self.test_cameras],
+            "points": self.points_source,
+            "extent": self.extent,
+        }
 
 
 def load_scene(options: SceneOptions, seed: int) -> Scene:

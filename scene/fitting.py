@@ -90,9 +90,9 @@ class Fitting:
             if not same_shape(width, height, lens) and same_shape(height, width, lens):
                 tag = f" (its {turned})" if orientation not in UPRIGHT else ""
                 raise UserError(
-                    f"{sizes}: one of them is turned by 90 degrees{tag}. COLMAP works on the pixels as "
-                    "stored and never turns them by the EXIF orientation, nor do we; some other program turned "
-                    "this file. Use the files from which the poses were made, or make the poses anew from these"
+                    f"{sizes}: one of them is turned by 90 degrees{tag}. COLMAP never turns a picture by its "
+                    "EXIF orientation, nor do we; some other program turned this file. Use the files from "
+                    "which the poses were made, or make the poses anew from these"
                 )
             if not same_shape(width, height, lens):
                 raise UserError(

@@ -158,8 +158,12 @@ def decode_all(photographs: Sequence[Photograph]) -> None:
     Raises:
         UserError: a file is damaged or of an unusable kind; it is named.
     """
+
+    def decode(photograph: Photograph) -> None:
+        photograph.pixels()
+
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        jobs = [pool.submit(lambda photograph: photograph.pixels() and None, each) for each in photographs]
+        jobs = [pool.submit(decode, photograph) for photograph in photographs]
         try:
             for job in jobs:
                 job.result()
@@ -183,13 +187,11 @@ def read_image(path: Path) -> Image.Image:
                     f"{path} holds floating-point values, whose white is not defined; "
                     "convert it to a picture of 8 or 16 bits"
                 )
-            if picture.mode.startswith(
-                "I"
-            ):  # 16 bits of grey, which Pillow's own conversion would cut at 255
+            if picture.mode.startswith("I"):
+                # 16 bits of grey, which Pillow's own conversion would cut at 255
                 values = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
                 return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-            has_alpha = picture.has_transparency_data
-            return picture.convert("RGBA" if has_alpha else "RGB")
+            return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
         raise UserError(
             f"{path} cannot be read as a picture ({failure}); replace or remove the file"

@@ -9,8 +9,11 @@ import plyfile
 from numpy.typing import NDArray
 
 from scene.cameras import Camera
+from scene.gaussians import read_vertices
 from utils.errors import UserError, Warnings
+from utils.files import whole_file
 
+COLOURS = ("red", "green", "blue")
 FEWEST = 100  # with fewer points than this, random ones are added
 SH_DC = 0.28209479177387814  # the constant spherical harmonic
 
@@ -60,26 +63,34 @@ def read_points(path: Path, warnings: Warnings) -> PointCloud:
     Raises:
         UserError: no such file, no PLY, or one without x, y, z.
     """
-    try:
-        vertices = plyfile.PlyData.read(path)["vertex"]
-        names = {each.name for each in vertices.properties}
-        positions = np.stack([np.asarray(vertices[axis], np.float64) for axis in "xyz"], axis=1)
-    except FileNotFoundError as failure:
-        raise UserError(f"no file {path} to start from") from failure
-    except (OSError, ValueError, KeyError, plyfile.PlyParseError) as failure:
+    vertices = read_vertices(path)
+    names = {each.name for each in vertices.properties}
+    if not {"x", "y", "z"} <= names:
         raise UserError(
-            f"{path} cannot be read as a PLY of points ({failure}); "
-            "it needs an element `vertex` with properties x, y, z"
-        ) from failure
+            f"{path} has no properties x, y, z to start from; found {', '.join(sorted(names)[:5])}"
+        )
+    positions = np.stack([np.asarray(vertices[axis], np.float64) for axis in "xyz"], axis=1)
     colours = np.full((len(positions), 3), 128, np.uint8)
-    if {"red", "green", "blue"} <= names:
-        colours = np.stack([np.asarray(vertices[each]) for each in ("red", "green", "blue")], axis=1)
+    if names.issuperset(COLOURS):
+        colours = np.stack([np.asarray(vertices[colour]) for colour in COLOURS], axis=1)
         if colours.dtype.kind == "f":  # fractions, as some programs write them
             colours = np.rint(np.clip(np.nan_to_num(colours), 0, 1) * 255)
     elif {"f_dc_0", "f_dc_1", "f_dc_2"} <= names:
         coefficients = np.stack([np.asarray(vertices[f"f_dc_{channel}"]) for channel in range(3)], axis=1)
         colours = np.rint(np.clip(0.5 + SH_DC * np.nan_to_num(coefficients), 0, 1) * 255)
     return finite_points(positions, colours.astype(np.uint8), f"points of {path.name}", warnings)
+
+
+def save_point_cloud(path: Path, points: PointCloud) -> None:
+    """Writes the points as the reference's `input.ply`: binary, normals zero, colours as bytes."""
+    columns = [(axis, "<f4") for axis in ("x", "y", "z", "nx", "ny", "nz")]
+    rows = np.zeros(len(points), columns + [(colour, "u1") for colour in COLOURS])
+    for number, axis in enumerate("xyz"):
+        rows[axis] = points.positions[:, number]
+    for number, colour in enumerate(COLOURS):
+        rows[colour] = points.colours[:, number]
+    with whole_file(path) as file:
+        plyfile.PlyData([plyfile.PlyElement.describe(rows, "vertex")], byte_order="<").write(file)
 
 
 def random_in_cube(count: int, half_side: float, seed: int) -> PointCloud:
