@@ -1,0 +1,414 @@
+"""Gaussians of the world become ellipses on the image plane, and gradients come back.
+
+Elliptical weighted average splatting: a Gaussian's covariance goes through the Jacobian of the pinhole
+projection at its centre. Conventions and limits are those of gsplat's `fully_fused_projection`. A single
+Gaussian is computed in float64: needles and huge Gaussians have determinants that float32 cancels away.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from gaussian_renderer.cpu.compilation import device_function, kernel
+
+# Gaussians per piece of parallel work. Fixed, so that sums over pieces do not depend on the threads.
+PIECE = 512
+ALPHA_THRESHOLD = 1.0 / 255.0
+# Beyond this many deviations even an opaque Gaussian is fainter than ALPHA_THRESHOLD (gsplat's constant).
+EXTENT_LIMIT = 3.33
+
+
+@device_function
+def _rotation(quat):
+    """The rotation matrix of a quaternion w, x, y, z, row by row, and one over the quaternion's length."""
+    w, x, y, z = np.float64(quat[0]), np.float64(quat[1]), np.float64(quat[2]), np.float64(quat[3])
+    inverse_length = 1.0 / math.sqrt(w * w + x * x + y * y + z * z)
+    w, x, y, z = w * inverse_length, x * inverse_length, y * inverse_length, z * inverse_length
+    rotation = (
+        (1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y)),
+        (2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x)),
+        (2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)),
+    )
+    return rotation, (w, x, y, z), inverse_length
+
+
+@device_function
+def _multiply(a, b):
+    """The product of two 3x3 matrices given as tuples of rows."""
+    return (
+        (
+            a[0][0] * b[0][0] + a[0][1] * b[1][0] + a[0][2] * b[2][0],
+            a[0][0] * b[0][1] + a[0][1] * b[1][1] + a[0][2] * b[2][1],
+            a[0][0] * b[0][2] + a[0][1] * b[1][2] + a[0][2] * b[2][2],
+        ),
+        (
+            a[1][0] * b[0][0] + a[1][1] * b[1][0] + a[1][2] * b[2][0],
+            a[1][0] * b[0][1] + a[1][1] * b[1][1] + a[1][2] * b[2][1],
+            a[1][0] * b[0][2] + a[1][1] * b[1][2] + a[1][2] * b[2][2],
+        ),
+        (
+            a[2][0] * b[0][0] + a[2][1] * b[1][0] + a[2][2] * b[2][0],
+            a[2][0] * b[0][1] + a[2][1] * b[1][1] + a[2][2] * b[2][1],
+            a[2][0] * b[0][2] + a[2][1] * b[1][2] + a[2][2] * b[2][2],
+        ),
+    )
+
+
+@device_function
+def _transpose(a):
+    """The transpose of a 3x3 matrix."""
+    return (a[0][0], a[1][0], a[2][0]), (a[0][1], a[1][1], a[2][1]), (a[0][2], a[1][2], a[2][2])
+
+
+@device_function
+def _dot(a, b):
+    """The scalar product of two 3-vectors."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@device_function
+def _scale_columns(a, s):
+    """Matrix `a` with its columns multiplied by the three entries of `s`."""
+    return (
+        (a[0][0] * s[0], a[0][1] * s[1], a[0][2] * s[2]),
+        (a[1][0] * s[0], a[1][1] * s[1], a[1][2] * s[2]),
+        (a[2][0] * s[0], a[2][1] * s[1], a[2][2] * s[2]),
+    )
+
+
+@device_function
+def _pose(viewmat):
+    """Rotation (rows) and translation of a world-to-camera matrix, in float64."""
+    v = viewmat.astype(np.float64)
+    rotation = (
+        (v[0, 0], v[0, 1], v[0, 2]),
+        (v[1, 0], v[1, 1], v[1, 2]),
+        (v[2, 0], v[2, 1], v[2, 2]),
+    )
+    return rotation, (v[0, 3], v[1, 3], v[2, 3])
+
+
+@device_function
+def _to_camera(rotation, translation, mean):
+    """A world point in camera coordinates."""
+    m = (np.float64(mean[0]), np.float64(mean[1]), np.float64(mean[2]))
+    return (
+        _dot(rotation[0], m) + translation[0],
+        _dot(rotation[1], m) + translation[1],
+        _dot(rotation[2], m) + translation[2],
+    )
+
+
+@device_function
+def _limits(intrinsics, width, height):
+    """Focal lengths, principal point, and how far x/z and y/z may go inside the Jacobian.
+
+    0.15 image sizes beyond each border: further out the linearisation of the projection is worthless.
+    """
+    k = intrinsics.astype(np.float64)
+    fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
+    margin_x, margin_y = 0.15 * width / fx, 0.15 * height / fy
+    lower = (-cx / fx - margin_x, -cy / fy - margin_y)
+    upper = ((width - cx) / fx + margin_x, (height - cy) / fy + margin_y)
+    return fx, fy, cx, cy, lower, upper
+
+
+@device_function
+def _footprint(fx, fy, slope_x, slope_y, z, shape):
+    """Rows of the 2x3 matrix whose product with its own transpose is the 2D covariance.
+
+    `shape` is the camera-frame square root of the covariance (view rotation x rotation x scales); the
+    slopes are x/z and y/z after limiting.
+    """
+    jx, jy = fx / z, fy / z
+    px = (
+        jx * (shape[0][0] - slope_x * shape[2][0]),
+        jx * (shape[0][1] - slope_x * shape[2][1]),
+        jx * (shape[0][2] - slope_x * shape[2][2]),
+    )
+    py = (
+        jy * (shape[1][0] - slope_y * shape[2][0]),
+        jy * (shape[1][1] - slope_y * shape[2][1]),
+        jy * (shape[1][2] - slope_y * shape[2][2]),
+    )
+    return px, py
+
+
+@device_function
+def _covariance(px, py, eps2d):
+    """The blurred 2D covariance (xx, xy, yy), its determinant, and the determinant before the blur."""
+    xx, xy, yy = _dot(px, px), _dot(px, py), _dot(py, py)
+    cross = (
+        px[1] * py[2] - px[2] * py[1],
+        px[2] * py[0] - px[0] * py[2],
+        px[0] * py[1] - px[1] * py[0],
+    )
+    sharp = _dot(cross, cross)
+    return xx + eps2d, xy, yy + eps2d, sharp + eps2d * (xx + yy + eps2d), sharp
+
+
+@kernel
+def _project_forward(
+    means, quats, scales, opacities, viewmats, intrinsics, width, height, eps2d, near, far, clip, antialiased,
+    radii, means2d, depths, conics, compensations,
+):  # fmt: skip
+    """Fills the five results; what is not drawn keeps the zeros that it came with."""
+    count = means.shape[0]
+    for piece in prange((count + PIECE - 1) // PIECE):
+        for camera in range(viewmats.shape[0]):
+            rotation_camera, translation = _pose(viewmats[camera])
+            fx, fy, cx, cy, lower, upper = _limits(intrinsics[camera], width, height)
+            for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
+                x, y, z = _to_camera(rotation_camera, translation, means[n])
+                # Written so that a NaN anywhere fails.
+                if not (near <= z <= far and ALPHA_THRESHOLD <= opacities[n] < np.inf):
+                    continue
+                rotation, _, _ = _rotation(quats[n])
+                s = (np.float64(scales[n, 0]), np.float64(scales[n, 1]), np.float64(scales[n, 2]))
+                shape = _multiply(rotation_camera, _scale_columns(rotation, s))
+                slope_x, slope_y = x / z, y / z
+                px, py = _footprint(
+                    fx, fy,
+                    min(upper[0], max(lower[0], slope_x)), min(upper[1], max(lower[1], slope_y)),
+                    z, shape,
+                )  # fmt: skip
+                xx, xy, yy, determinant, sharp = _covariance(px, py, eps2d)
+                if not (0.0 < determinant < np.inf):
+                    continue
+                compensation = math.sqrt(sharp / determinant) if antialiased else 1.0
+                opacity = opacities[n] * compensation
+                if not opacity >= ALPHA_THRESHOLD:
+                    continue
+                extent = min(EXTENT_LIMIT, math.sqrt(2.0 * math.log(opacity / ALPHA_THRESHOLD)))
+                radius_x, radius_y = math.ceil(extent * math.sqrt(xx)), math.ceil(extent * math.sqrt(yy))
+                u, v = fx * slope_x + cx, fy * slope_y + cy
+                if radius_x <= clip and radius_y <= clip:
+                    continue
+                if not (
+                    u + radius_x > 0 and u - radius_x < width and v + radius_y > 0 and v - radius_y < height
+                ):
+                    continue
+                radii[camera, n, 0] = min(radius_x, 2.0**30)
+                radii[camera, n, 1] = min(radius_y, 2.0**30)
+                means2d[camera, n, 0] = u
+                means2d[camera, n, 1] = v
+                depths[camera, n] = z
+                conics[camera, n, 0] = yy / determinant
+                conics[camera, n, 1] = -xy / determinant
+                conics[camera, n, 2] = xx / determinant
+                compensations[camera, n] = compensation
+
+
+@device_function
+def _rotation_backward(quat, inverse_length, g):
+    """Gradient to an unnormalised quaternion, from gradient `g` to its rotation matrix (rows)."""
+    w, x, y, z = quat
+    gw = 2.0 * (x * (g[2][1] - g[1][2]) + y * (g[0][2] - g[2][0]) + z * (g[1][0] - g[0][1]))
+    gx = 2.0 * (
+        -2.0 * x * (g[1][1] + g[2][2])
+        + y * (g[0][1] + g[1][0])
+        + z * (g[0][2] + g[2][0])
+        + w * (g[2][1] - g[1][2])
+    )
+    gy = 2.0 * (
+        x * (g[0][1] + g[1][0])
+        - 2.0 * y * (g[0][0] + g[2][2])
+        + z * (g[1][2] + g[2][1])
+        + w * (g[0][2] - g[2][0])
+    )
+    gz = 2.0 * (
+        x * (g[0][2] + g[2][0])
+        + y * (g[1][2] + g[2][1])
+        - 2.0 * z * (g[0][0] + g[1][1])
+        + w * (g[1][0] - g[0][1])
+    )
+    along = gw * w + gx * x + gy * y + gz * z
+    return (
+        (gw - along * w) * inverse_length,
+        (gx - along * x) * inverse_length,
+        (gy - along * y) * inverse_length,
+        (gz - along * z) * inverse_length,
+    )
+
+
+@device_function
+def _covariance_backward(xx, xy, yy, determinant, sharp, eps2d, g_conic, g_compensation):
+    """Gradient to the 2D covariance's three entries (xy counted once per entry of the symmetric matrix)."""
+    a, b, c = yy / determinant, -xy / determinant, xx / determinant
+    ga, gb, gc = np.float64(g_conic[0]), 0.5 * np.float64(g_conic[1]), np.float64(g_conic[2])
+    # Inverse of a matrix: -X G X.
+    left_xx, left_xy = a * ga + b * gb, a * gb + b * gc
+    left_yx, left_yy = b * ga + c * gb, b * gb + c * gc
+    gxx = -(left_xx * a + left_xy * b)
+    gxy = -(left_xx * b + left_xy * c)
+    gyy = -(left_yx * b + left_yy * c)
+    if g_compensation != 0.0:
+        ratio = sharp / determinant
+        # gsplat's guard for a Gaussian without area.
+        g_ratio = np.float64(g_compensation) * 0.5 / (math.sqrt(ratio) + 1e-6)
+        gxx += g_ratio * ((1.0 - ratio) * a - eps2d / determinant)
+        gxy += g_ratio * (1.0 - ratio) * b
+        gyy += g_ratio * ((1.0 - ratio) * c - eps2d / determinant)
+    return gxx, gxy, gyy
+
+
+@kernel
+def _project_backward(
+    means, quats, scales, viewmats, intrinsics, width, height, eps2d, radii,
+    g_means2d, g_depths, g_conics, g_compensations,
+    g_means, g_quats, g_scales, g_viewmats,
+):  # fmt: skip
+    """Adds to the gradients of means, quaternions and scales; `g_viewmats` is one partial sum a piece."""
+    count = means.shape[0]
+    for piece in prange((count + PIECE - 1) // PIECE):
+        for camera in range(viewmats.shape[0]):
+            rotation_camera, translation = _pose(viewmats[camera])
+            back = _transpose(rotation_camera)
+            fx, fy, _, _, lower, upper = _limits(intrinsics[camera], width, height)
+            g_pose = g_viewmats[piece, camera]
+            for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
+                if radii[camera, n, 0] <= 0 or radii[camera, n, 1] <= 0:
+                    continue
+                x, y, z = _to_camera(rotation_camera, translation, means[n])
+                rotation, quat, inverse_length = _rotation(quats[n])
+                s = (np.float64(scales[n, 0]), np.float64(scales[n, 1]), np.float64(scales[n, 2]))
+                own = _scale_columns(rotation, s)
+                shape = _multiply(rotation_camera, own)
+                slope_x, slope_y = x / z, y / z
+                limited_x = min(upper[0], max(lower[0], slope_x))
+                limited_y = min(upper[1], max(lower[1], slope_y))
+                px, py = _footprint(fx, fy, limited_x, limited_y, z, shape)
+                xx, xy, yy, determinant, sharp = _covariance(px, py, eps2d)
+                gxx, gxy, gyy = _covariance_backward(
+                    xx, xy, yy, determinant, sharp, eps2d, g_conics[camera, n], g_compensations[camera, n]
+                )
+
+                jx, jy = fx / z, fy / z
+                # To the two rows of the footprint, each without its factor jx or jy.
+                gpx = (
+                    2.0 * (gxx * px[0] + gxy * py[0]),
+                    2.0 * (gxx * px[1] + gxy * py[1]),
+                    2.0 * (gxx * px[2] + gxy * py[2]),
+                )
+                gpy = (
+                    2.0 * (gxy * px[0] + gyy * py[0]),
+                    2.0 * (gxy * px[1] + gyy * py[1]),
+                    2.0 * (gxy * px[2] + gyy * py[2]),
+                )
+                g_slope_x = -jx * _dot(gpx, shape[2])
+                g_slope_y = -jy * _dot(gpy, shape[2])
+                gz = -(_dot(gpx, px) + _dot(gpy, py)) / z + g_depths[camera, n]
+                # A limited slope is a constant of the Jacobian.
+                g_slope_x = g_slope_x if limited_x == slope_x else 0.0
+                g_slope_y = g_slope_y if limited_y == slope_y else 0.0
+                g_slope_x += fx * g_means2d[camera, n, 0]
+                g_slope_y += fy * g_means2d[camera, n, 1]
+                gx, gy = g_slope_x / z, g_slope_y / z
+                gz -= (g_slope_x * slope_x + g_slope_y * slope_y) / z
+
+                g_shape = (
+                    (jx * gpx[0], jx * gpx[1], jx * gpx[2]),
+                    (jy * gpy[0], jy * gpy[1], jy * gpy[2]),
+                    (
+                        -jx * limited_x * gpx[0] - jy * limited_y * gpy[0],
+                        -jx * limited_x * gpx[1] - jy * limited_y * gpy[1],
+                        -jx * limited_x * gpx[2] - jy * limited_y * gpy[2],
+                    ),
+                )
+                g_own = _multiply(back, g_shape)
+                columns, g_columns = _transpose(rotation), _transpose(g_own)
+                for k in range(3):
+                    g_means[n, k] += back[k][0] * gx + back[k][1] * gy + back[k][2] * gz
+                    g_scales[n, k] += _dot(columns[k], g_columns[k])
+                g_quat = _rotation_backward(quat, inverse_length, _scale_columns(g_own, s))
+                for k in range(4):
+                    g_quats[n, k] += g_quat[k]
+                g_mean_camera = (gx, gy, gz)
+                for i in range(3):
+                    for j in range(3):
+                        g_pose[i, j] += _dot(g_shape[i], own[j]) + g_mean_camera[i] * means[n, j]
+                    g_pose[i, 3] += g_mean_camera[i]
+
+
+class _Project(torch.autograd.Function):
+    """The two kernels as one differentiable function; see `project`."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        means,
+        quats,
+        scales,
+        opacities,
+        viewmats,
+        intrinsics,
+        width,
+        height,
+        eps2d,
+        near,
+        far,
+        clip,
+        antialiased,
+    ):
+        cameras, count = len(viewmats), len(means)
+        radii = torch.zeros(cameras, count, 2, dtype=torch.int32)
+        means2d, depths = torch.zeros(cameras, count, 2), torch.zeros(cameras, count)
+        conics, compensations = torch.zeros(cameras, count, 3), torch.zeros(cameras, count)
+        inputs = [tensor.numpy() for tensor in (means, quats, scales, opacities, viewmats, intrinsics)]
+        results = [tensor.numpy() for tensor in (radii, means2d, depths, conics, compensations)]
+        _project_forward(*inputs, width, height, eps2d, near, far, clip, antialiased, *results)
+        ctx.save_for_backward(means, quats, scales, viewmats, intrinsics, radii)
+        ctx.constants = width, height, eps2d
+        ctx.mark_non_differentiable(radii)
+        return radii, means2d, depths, conics, compensations
+
+    @staticmethod
+    def backward(ctx, _, *gradients):
+        saved = [tensor.numpy() for tensor in ctx.saved_tensors]
+        *inputs, radii = saved
+        means, quats, scales, viewmats, _ = inputs
+        pieces = (len(means) + PIECE - 1) // PIECE
+        results = [np.zeros_like(array) for array in (means, quats, scales)]
+        g_viewmats = np.zeros((pieces, *viewmats.shape))
+        incoming = [gradient.contiguous().numpy() for gradient in gradients]
+        _project_backward(*inputs, *ctx.constants, radii, *incoming, *results, g_viewmats)
+        g_pose = torch.from_numpy(g_viewmats.sum(axis=0).astype(np.float32))
+        return *map(torch.from_numpy, results), None, g_pose, *[None] * 8
+
+
+def project(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmats: Tensor, intrinsics: Tensor,
+    width: int, height: int, eps2d: float, near: float, far: float, radius_clip: float, antialiased: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Radii, centres, depths, inverse covariances and opacity factors of Gaussians seen by cameras.
+
+    What is not drawn (behind the camera, fainter than 1/255, outside the image, not finite) has radius 0,
+    zeros elsewhere, and no gradient.
+
+    Args:
+        means: (N, 3) float32, world frame, scene units.
+        quats: (N, 4) float32, w x y z, of any length but zero.
+        scales: (N, 3) float32, deviations along the Gaussian's axes, scene units.
+        opacities: (N,) float32 in [0, 1]; only for the extent, without gradient.
+        viewmats: (C, 4, 4) float32, world to camera, OpenCV axes.
+        intrinsics: (C, 3, 3) float32, pixels; without gradient, without skew.
+        width, height: of the images, pixels.
+        eps2d: added to both variances on the image, px^2.
+        near, far: allowed depths, scene units.
+        radius_clip: Gaussians of no larger radius are not drawn, pixels.
+        antialiased: whether the opacity factor is sqrt(det before / det after the blur); else 1.
+
+    Returns:
+        radii: (C, N, 2) int32, pixels, half the box in which alpha may reach 1/255.
+        means2d: (C, N, 2) float32, pixels; the first pixel's centre is (0.5, 0.5).
+        depths: (C, N) float32, scene units.
+        conics: (C, N, 3) float32, inverse 2D covariance xx, xy, yy, px^-2.
+        compensations: (C, N) float32 in [0, 1].
+    """
+    return _Project.apply(
+        means, quats, scales, opacities, viewmats, intrinsics,
+        width, height, eps2d, near, far, radius_clip, antialiased,
+    )  # fmt: skip

@@ -1,0 +1,217 @@
+"""Which Gaussians meet which tile, in order of depth.
+
+All cameras' Gaussians are sorted by depth once; a counting sort by tile that keeps this order then gives
+every tile its list, so no large keys are sorted. A tile is met only if the ellipse on which alpha falls to
+1/255 reaches one of its rows of pixels.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from gaussian_renderer.cpu.compilation import device_function, kernel, serial_kernel
+
+TILE = 16
+# Pieces into which the sorted Gaussians are cut for parallel work.
+PIECES = 16
+LOG2_255 = math.log2(255.0)
+# Tests of what is met are this much too generous (log2 of alpha), so that rounding never loses a pixel.
+SLACK = 1e-3
+
+
+class TileLists(NamedTuple):
+    """Pairs of a tile and a Gaussian, by tile (camera, row, column), front to back in a tile.
+
+    Args:
+        offsets: (C tiles + 1,) int32, where each tile's pairs begin.
+        gaussians: (P,) int32, the pair's Gaussian: camera x N + n.
+        slots: (P,) int32, the pair's place when pairs are ordered by Gaussian instead.
+        order: (V,) int32, the Gaussians that meet any tile, front to back.
+        slot_offsets: (V + 1,) int32, where the slots of each Gaussian of `order` begin.
+    """
+
+    offsets: np.ndarray
+    gaussians: np.ndarray
+    slots: np.ndarray
+    order: np.ndarray
+    slot_offsets: np.ndarray
+
+
+@serial_kernel
+def _depth_order(keys, visible):
+    """Positions of visible Gaussians by rising key (stable): a radix sort, 11 bits a pass."""
+    total = 0
+    for piece in range(len(visible)):
+        total += visible[piece]
+    order, other = np.empty(total, np.int32), np.empty(total, np.int32)
+    i = 0
+    for n in range(len(keys)):
+        if visible[n]:
+            order[i] = n
+            i += 1
+    for shift in (0, 11, 22):
+        counts = np.zeros(2049, np.int64)
+        for i in range(total):
+            counts[((keys[order[i]] >> shift) & 2047) + 1] += 1
+        for bucket in range(2048):
+            counts[bucket + 1] += counts[bucket]
+        for i in range(total):
+            bucket = (keys[order[i]] >> shift) & 2047
+            other[counts[bucket]] = order[i]
+            counts[bucket] += 1
+        order, other = other, order
+    return order
+
+
+@kernel
+def _visible(radii, colours):
+    """Which Gaussians are drawn: both radii positive, all channels of the colour finite."""
+    visible = np.zeros(len(radii), np.bool_)
+    for n in prange(len(radii)):
+        finite = radii[n, 0] > 0 and radii[n, 1] > 0
+        for channel in range(colours.shape[1]):
+            finite = finite and np.isfinite(colours[n, channel])
+        visible[n] = finite
+    return visible
+
+
+@device_function
+def ellipse(conic, opacity):
+    """Factors of log2 alpha = peak - (lx dx + ly dy)^2 - (my dy)^2: lx, ly, my, peak, all float32.
+
+    A Cholesky factor of the inverse covariance: its squares cannot turn negative by rounding.
+    """
+    half_log2_e = 0.5 * math.log2(math.e)
+    a, b, c = np.float64(conic[0]), np.float64(conic[1]), np.float64(conic[2])
+    lx = math.sqrt(half_log2_e * max(a, 1e-37))
+    ly = half_log2_e * b / lx
+    my = math.sqrt(max(half_log2_e * c - ly * ly, 0.0))
+    return np.float32(lx), np.float32(ly), np.float32(my), np.float32(math.log2(opacity))
+
+
+@device_function
+def _meets(lx, ly, my, peak, x, y):
+    """Whether alpha reaches 1/255 on a pixel row of the tile with its corner at (x, y) from the centre."""
+    for row in range(TILE):
+        dy = y + row + np.float32(0.5)
+        lean = ly * dy
+        low, high = lx * (x + np.float32(0.5)) + lean, lx * (x + np.float32(TILE - 0.5)) + lean
+        nearest = max(np.float32(0), low, -high)
+        if peak - nearest * nearest - (my * dy) * (my * dy) >= -LOG2_255 - SLACK:
+            return True
+    return False
+
+
+@device_function
+def _box(centre, radius, tiles):
+    """First and one past the last of `tiles` tiles in one direction that a box around `centre` meets."""
+    first = min(max((centre - radius) / TILE, 0.0), tiles)
+    last = min(max((centre + radius) / TILE, 0.0), tiles)
+    return math.floor(first), math.ceil(last)
+
+
+@kernel
+def _count_pairs(
+    order, means2d, radii, conics, opacities, per_camera, columns, rows, tile_counts, pair_counts
+):
+    """Counts pairs per piece and tile, and per Gaussian of `order`."""
+    for piece in prange(PIECES):
+        for i in range(len(order) * piece // PIECES, len(order) * (piece + 1) // PIECES):
+            n = order[i]
+            lx, ly, my, peak = ellipse(conics[n], opacities[n])
+            first = n // per_camera * (columns * rows)
+            left, right = _box(means2d[n, 0], radii[n, 0], columns)
+            top, bottom = _box(means2d[n, 1], radii[n, 1], rows)
+            for row in range(top, bottom):
+                for column in range(left, right):
+                    x, y = column * TILE - means2d[n, 0], row * TILE - means2d[n, 1]
+                    if _meets(lx, ly, my, peak, np.float32(x), np.float32(y)):
+                        tile_counts[piece, first + row * columns + column] += 1
+                        pair_counts[i] += 1
+
+
+@kernel
+def _fill_pairs(
+    order,
+    means2d,
+    radii,
+    conics,
+    opacities,
+    per_camera,
+    columns,
+    rows,
+    places,
+    slot_offsets,
+    gaussians,
+    slots,
+):
+    """Puts each pair where its piece's count for its tile says; `places` moves on with every pair."""
+    for piece in prange(PIECES):
+        for i in range(len(order) * piece // PIECES, len(order) * (piece + 1) // PIECES):
+            n = order[i]
+            lx, ly, my, peak = ellipse(conics[n], opacities[n])
+            first = n // per_camera * (columns * rows)
+            left, right = _box(means2d[n, 0], radii[n, 0], columns)
+            top, bottom = _box(means2d[n, 1], radii[n, 1], rows)
+            slot = slot_offsets[i]
+            for row in range(top, bottom):
+                for column in range(left, right):
+                    x, y = column * TILE - means2d[n, 0], row * TILE - means2d[n, 1]
+                    if _meets(lx, ly, my, peak, np.float32(x), np.float32(y)):
+                        tile = first + row * columns + column
+                        place = places[piece, tile]
+                        gaussians[place] = n
+                        slots[place] = slot
+                        places[piece, tile] = place + 1
+                        slot += 1
+
+
+def tile_lists(
+    columns: int, rows: int, means2d: np.ndarray, radii: np.ndarray, depths: np.ndarray, conics: np.ndarray,
+    opacities: np.ndarray, colours: np.ndarray,
+) -> TileLists:  # fmt: skip
+    """Every tile's Gaussians from front to back; equal depths stay in the order of the Gaussians.
+
+    Args:
+        columns, rows: tiles of an image.
+        means2d: (C, N, 2) float32, pixels.
+        radii: (C, N, 2) int32, pixels.
+        depths: (C, N) float32, positive.
+        conics: (C, N, 3) float32, px^-2.
+        opacities: (C, N) float32.
+        colours: (C, N, D) float32; a Gaussian with a colour that is not finite is left out.
+    """
+    cameras, per_camera = depths.shape
+    means2d, radii, conics = means2d.reshape(-1, 2), radii.reshape(-1, 2), conics.reshape(-1, 3)
+    opacities = opacities.reshape(-1)
+    visible = _visible(radii, colours.reshape(len(radii), -1))
+    order = _depth_order(depths.reshape(-1).view(np.uint32), visible)
+    shapes = (order, means2d, radii, conics, opacities, per_camera, columns, rows)
+
+    tile_counts = np.zeros((PIECES, cameras * rows * columns), np.int32)
+    pair_counts = np.zeros(len(order), np.int32)
+    _count_pairs(*shapes, tile_counts, pair_counts)
+    offsets = np.concatenate([[0], tile_counts.sum(axis=0).cumsum()])
+    if offsets[-1] >= 2**31:
+        raise ValueError(f"means: {offsets[-1]} pairs of tile and Gaussian; at most 2^31 - 1 can be drawn")
+    places = offsets[:-1] + tile_counts.cumsum(axis=0) - tile_counts
+    slot_offsets = np.concatenate([[0], pair_counts.cumsum()]).astype(np.int32)
+    gaussians, slots = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int32)
+    _fill_pairs(*shapes, places, slot_offsets, gaussians, slots)
+    return TileLists(offsets.astype(np.int32), gaussians, slots, order, slot_offsets)
+
+
+def isect_ids(lists: TileLists, depths: np.ndarray, tiles: int) -> np.ndarray:
+    """gsplat's sorting keys, (P,) int64: camera, tile and the bits of the float32 depth, from the top.
+
+    Args:
+        lists: of all cameras.
+        depths: (C, N) float32.
+        tiles: of one image.
+    """
+    camera, tile = np.divmod(np.arange(len(lists.offsets) - 1), tiles)
+    heads = (camera << tiles.bit_length() | tile) << 32
+    bits = depths.reshape(-1)[lists.gaussians].view(np.uint32)
+    return np.repeat(heads, np.diff(lists.offsets)) | bits.astype(np.int64)
