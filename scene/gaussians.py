@@ -194,7 +194,7 @@ def load_ply(path: Path, warnings: Warnings | None = None) -> tuple[ParameterDic
         quats=torch.from_numpy(quats),
         opacities=torch.from_numpy(opacities).reshape(-1),
         sh0=torch.from_numpy(sh0)[:, None, :],
-        shN=torch.from_numpy(shn).reshape(-1, 3, higher).transpose(1, 2),
+        shN=torch.from_numpy(shn).reshape(len(table), 3, higher).transpose(1, 2),
     )
     antialiased = any(line.replace(" ", "") == "SplatRenderMode:mip" for line in vertices.comments)
     return gaussians, PlyInfo(sh_degree_of(gaussians), antialiased, dropped)
