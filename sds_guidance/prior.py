@@ -1,0 +1,221 @@
+"""A frozen latent diffusion model: pictures to latents and back, noise on, noise estimated."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from utils.errors import UserError
+
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network makes of a noised latent: one estimate seen twice, z_t = alpha clean + sigma noise.
+
+    Attributes:
+        noise: (B, 4, h, w) float32, the estimated noise, eps-hat.
+        clean: (B, 4, h, w) float32, the estimated latent without noise, z0-hat.
+    """
+
+    noise: Tensor
+    clean: Tensor
+
+
+class LatentDiffusionPrior:
+    """U-Net, VAE and noise schedule, frozen.
+
+    Letters: B images, h and w latent pixels, T noise levels (1000), t a level; abar_t the cumulated signal
+    share, alpha = sqrt(abar), sigma = sqrt(1 - abar). Latents, noise and estimates are float32 outside the
+    networks, whatever these compute in.
+
+    Attributes:
+        prediction_type: "epsilon" (the network gives the noise) or "v_prediction" (v = alpha eps - sigma z).
+        abar: (T,) float32.
+        size_multiple: a picture's sides must be multiples of it (64 for SD).
+    """
+
+    def __init__(self, unet: Any, vae: Any, scheduler: Any) -> None:
+        """Takes networks that are where they shall stay, in the format that they shall compute in.
+
+        Args:
+            unet, vae, scheduler: diffusers' `UNet2DConditionModel`, `AutoencoderKL` and `DDIMScheduler`.
+        """
+        self.unet = unet.eval().requires_grad_(False)
+        self.vae = vae.eval().requires_grad_(False)
+        self.prediction_type: str = scheduler.config.prediction_type
+        self.abar: Tensor = scheduler.alphas_cumprod.float().to(unet.device)
+        vae_scale = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.size_multiple: int = vae_scale * 2 ** (len(unet.config.block_out_channels) - 1)
+
+    def free_decoder(self) -> None:
+        """Gives up the VAE's decoder, which score distillation never calls."""
+        self.vae.decoder = None
+        self.vae.post_quant_conv = None
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """The scaled latents of pictures, with gradient.
+
+        The mean of the VAE's posterior, not a sample: its spread is far below the noise that is added next.
+
+        Args:
+            pictures: (B, 3, H, W) float32 in [0, 1], sides multiples of `size_multiple`.
+
+        Returns:
+            (B, 4, h, w) float32.
+        """
+        posterior = self.vae.encode((2.0 * pictures - 1.0).to(self.vae.dtype)).latent_dist
+        return posterior.mean.float() * self.vae.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, 3, H, W) float32 in [0, 1]: the pictures of (B, 4, h, w) scaled latents, without gradient."""
+        with torch.no_grad():
+            scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+            return (self.vae.decode(scaled).sample.float() / 2 + 0.5).clamp(0, 1)
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and sigma, each (B, 1, 1, 1) float32, of the (B,) int64 levels `t`."""
+        abar = self.abar[t.to(self.abar.device)].view(-1, 1, 1, 1)
+        return abar.sqrt(), (1.0 - abar).sqrt()
+
+    def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """z_t = alpha z + sigma eps: (B, 4, h, w) float32 from the same shapes and (B,) int64 levels."""
+        alpha, sigma = self.levels(t)
+        return alpha * latents + sigma * noise
+
+    @torch.no_grad()
+    def predict(
+        self, noised: Tensor, t: Tensor, states: Tensor, guidance_scale: float, rescale: float = 0.0
+    ) -> Prediction:
+        """The network's estimate with classifier-free guidance, o = o_u + s (o_c - o_u), without gradient.
+
+        Both prediction types are affine in the output, so guidance may act on it directly. The rescaling is
+        that of Lin et al. 2024 (section 3.4), applied to the denoised latent: a share of it is brought to the
+        standard deviation that the prompt alone gives.
+
+        Args:
+            noised: (B, 4, h, w) float32, z_t.
+            t: (B,) int64.
+            states: (2, tokens, width), the text states of the negative prompt, then of the prompt.
+            guidance_scale: s; at 1 the negative prompt is not evaluated.
+            rescale: in [0, 1]; 0 leaves the estimate as it is.
+        """
+        count = len(noised)
+        alpha, sigma = self.levels(t)
+        repeats = 1 if guidance_scale == 1.0 else 2
+        output = self.unet(
+            noised.repeat(repeats, 1, 1, 1).to(self.unet.dtype),
+            t.to(noised.device).repeat(repeats),
+            encoder_hidden_states=states[-repeats:].to(self.unet.dtype).repeat_interleave(count, dim=0),
+        ).sample.float()
+        conditional = output[-count:]
+        output = output[:count] + guidance_scale * (conditional - output[:count])
+
+        prediction = self._read(output, noised, alpha, sigma)
+        if repeats == 1 or rescale == 0.0:
+            return prediction
+        wanted = self._read(conditional, noised, alpha, sigma).clean.std(dim=(1, 2, 3), keepdim=True)
+        found = prediction.clean.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-8)
+        clean = prediction.clean * (rescale * wanted / found + (1.0 - rescale))
+        return Prediction(noise=(noised - alpha * clean) / sigma, clean=clean)
+
+    def _read(self, output: Tensor, noised: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
+        """Noise and clean latent out of the network's output, by its prediction type."""
+        if self.prediction_type == "epsilon":
+            return Prediction(noise=output, clean=(noised - sigma * output) / alpha)
+        return Prediction(noise=alpha * output + sigma * noised, clean=alpha * noised - sigma * output)
+
+
+def load_prior(
+    folder: Path, device: torch.device, dtype: torch.dtype, *, checkpoint_encoder: bool = False
+) -> LatentDiffusionPrior:
+    """The prior in a Stable-Diffusion-shaped diffusers folder: `unet/`, `vae/`, `scheduler/`, nothing else.
+
+    Args:
+        folder: a complete model (see `models.find_model`).
+        device, dtype: where and in which format the networks run. With float16 the VAE runs in float32 (its
+            gradient leaves half precision's range) and the U-Net's attention is upcast.
+        checkpoint_encoder: recompute the VAE encoder's activations on the way back: a third less memory.
+
+    Raises:
+        UserError: the prediction type or the architecture is one that guidance cannot use, by name.
+    """
+    _check_architecture(folder)
+    half = dtype == torch.float16
+    # low_cpu_mem_usage needs the accelerate package; without it diffusers still skips the random weights.
+    options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+    unet_options = {**options, "upcast_attention": True} if half else options
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **unet_options)
+    vae_dtype = torch.float32 if half else dtype
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=vae_dtype, **options)
+    scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+    if checkpoint_encoder:
+        vae.enable_gradient_checkpointing()
+    return LatentDiffusionPrior(unet.to(device), vae.to(device), scheduler)
+
+
+def choose_precision(wanted: str, device: torch.device, folder: Path) -> torch.dtype:
+    """The format to compute in: `wanted`, or for "auto" what suits the device and the model's size.
+
+    Args:
+        wanted: "auto", "float32", "bfloat16" or "float16".
+        device: on a GPU "auto" is bfloat16 where it has it, else float16.
+        folder: on a CPU "auto" is float32, or bfloat16 for a U-Net whose files exceed 1 GB.
+    """
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    size = sum(path.stat().st_size for path in (folder / "unet").glob("*.safetensors"))
+    return torch.bfloat16 if size > 1e9 else torch.float32
+
+
+def _check_architecture(folder: Path) -> None:
+    """Raises `UserError` unless guidance by text alone is what this model was made for."""
+    unet, vae, text, scheduler = (
+        _read_config(folder / name)
+        for name in (
+            "unet/config.json",
+            "vae/config.json",
+            "text_encoder/config.json",
+            "scheduler/scheduler_config.json",
+        )
+    )
+    kind = scheduler.get("prediction_type", "epsilon")
+    if kind not in PREDICTION_TYPES:
+        raise UserError(
+            f"--guidance_model: {folder / 'scheduler'} says prediction_type '{kind}'; guidance understands "
+            f"{' and '.join(PREDICTION_TYPES)}. Choose another model"
+        )
+    channels, latents = unet.get("in_channels", 4), vae.get("latent_channels", 4)
+    if channels != latents:
+        known = {9: " (an inpainting model)", 5: " (a depth model)"}.get(channels, "")
+        raise UserError(
+            f"--guidance_model: the U-Net in {folder} takes {channels} channels{known}, the VAE makes "
+            f"{latents}; guidance needs a text-to-image model, where both are equal"
+        )
+    if unet.get("class_embed_type") or unet.get("addition_embed_type"):
+        raise UserError(
+            f"--guidance_model: the U-Net in {folder} wants more than text (unCLIP's image embedding, or "
+            "SDXL's sizes); guidance needs a text-to-image model of the Stable Diffusion 1.x or 2.x family"
+        )
+    width, states = unet.get("cross_attention_dim", 1280), text.get("hidden_size", 512)
+    if width != states:
+        raise UserError(
+            f"--guidance_model: the U-Net in {folder} attends to text states of width {width}, its text "
+            f"encoder makes {states}: these two do not belong together"
+        )
+
+
+def _read_config(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as failure:
+        raise UserError(f"--guidance_model: {path} is not valid JSON ({failure}); copy it anew") from failure

@@ -1,0 +1,47 @@
+"""Prompts become the text states that the U-Net attends to; the text encoder is gone afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from utils.errors import Warnings
+
+
+def encode_prompts(
+    folder: Path, prompts: Sequence[str], device: torch.device, dtype: torch.dtype, warnings: Warnings
+) -> Tensor:
+    """The text encoder's last hidden states, as Stable Diffusion's cross-attention was trained on.
+
+    (For SD 2.x the stored encoder has 23 of OpenCLIP's 24 layers, so its last state is the penultimate one.)
+    Tokeniser and encoder are loaded, used and dropped here.
+
+    Args:
+        folder: a Stable-Diffusion-shaped diffusers folder; `tokenizer/` and `text_encoder/` are read.
+        prompts: P texts; each is cut at the encoder's length, and the cut is warned about.
+        device, dtype: where and in which format the encoder runs.
+
+    Returns:
+        (P, tokens, width) float32 on `device`, width being the U-Net's cross-attention width.
+    """
+    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+    encoder: Any = CLIPTextModel.from_pretrained(
+        str(folder / "text_encoder"), dtype=dtype, use_safetensors=True, local_files_only=True
+    )
+    encoder.to(device).eval()
+
+    length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+    for prompt in prompts:
+        count = len(tokenizer(prompt, verbose=False).input_ids)
+        if count > length:
+            warnings.add(f"a prompt is cut to the text encoder's {length} tokens", f"{count}: {prompt[:40]}")
+    tokens = tokenizer(
+        list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        return encoder(tokens.input_ids.to(device)).last_hidden_state.float()

@@ -1,0 +1,128 @@
+"""Stand-ins for a guidance model: a tiny random Stable-Diffusion-shaped folder, and a prior made by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from sds_guidance.prior import Prediction
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+WIDTH = 32  # of the text states
+
+
+def save_tiny_model(folder: Path, prediction_type: str = "epsilon") -> Path:
+    """Writes a complete model of a few thousand weights, laid out as Stable Diffusion's; returns the folder.
+
+    Two U-Net blocks of 32 channels, two VAE blocks, so that a picture's sides are multiples of 4; a CLIP text
+    model of two layers over a vocabulary of single letters.
+    """
+    vocabulary = _vocabulary()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts: dict[str, Any] = {
+            "unet": UNet2DConditionModel(
+                sample_size=8,
+                block_out_channels=(32, 32),
+                layers_per_block=1,
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                cross_attention_dim=WIDTH,
+                attention_head_dim=8,
+                norm_num_groups=8,
+            ),
+            "vae": AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 2,
+                up_block_types=("UpDecoderBlock2D",) * 2,
+                block_out_channels=(8, 16),
+                norm_num_groups=4,
+                sample_size=16,
+            ),
+            "text_encoder": CLIPTextModel(
+                CLIPTextConfig(
+                    vocab_size=len(vocabulary),
+                    hidden_size=WIDTH,
+                    intermediate_size=37,
+                    num_hidden_layers=2,
+                    num_attention_heads=4,
+                    max_position_embeddings=16,
+                    bos_token_id=vocabulary[START],
+                    eos_token_id=vocabulary[END],
+                    pad_token_id=vocabulary[END],
+                )
+            ),
+            "scheduler": DDIMScheduler(
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                prediction_type=prediction_type,
+                clip_sample=False,
+            ),
+        }
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    _save_tokenizer(folder / "tokenizer", vocabulary)
+    return folder
+
+
+def _vocabulary() -> dict[str, int]:
+    letters = "abcdefghijklmnopqrstuvwxyz,."
+    words = [*letters, *(f"{letter}</w>" for letter in letters), START, END]
+    return {word: number for number, word in enumerate(words)}
+
+
+def _save_tokenizer(folder: Path, vocabulary: dict[str, int]) -> None:
+    """CLIP's tokeniser as SD 2.1's folder has it: a vocabulary, (no) merges, special tokens."""
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    special: dict[str, Any] = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {**special, "model_max_length": 16, "do_lower_case": True, "tokenizer_class": "CLIPTokenizer"}
+        )
+    )
+
+
+class FakePrior:
+    """A prior whose latents are the pixels' 2x2 means and whose noise estimate is the true noise plus `error`.
+
+    So score distillation's residual is exactly w(t) * error: 0 for a prior that has nothing to say, NaN for a
+    broken one.
+
+    Attributes:
+        error: a number, or a tensor that fits the latents.
+        calls: how often a noise was asked for.
+    """
+
+    size_multiple = 2
+
+    def __init__(self, error: float | Tensor = 0.0) -> None:
+        self.abar = torch.linspace(0.999, 0.01, 1000)
+        self.error = error
+        self.calls = 0
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(pictures, 2)
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        abar = self.abar[t].view(-1, 1, 1, 1)
+        return abar.sqrt(), (1.0 - abar).sqrt()
+
+    def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        self.noise = noise
+        alpha, sigma = self.levels(t)
+        return alpha * latents + sigma * noise
+
+    def predict(
+        self, noised: Tensor, t: Tensor, states: Tensor, guidance_scale: float, rescale: float = 0.0
+    ) -> Prediction:
+        self.calls += 1
+        return Prediction(noise=self.noise + self.error, clean=noised)
