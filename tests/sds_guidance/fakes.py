@@ -92,7 +92,7 @@ def _save_tokenizer(folder: Path, vocabulary: dict[str, int]) -> None:
 
 
 class FakePrior:
-    """A prior whose latents are the pixels' 2x2 means and whose noise estimate is the true noise plus `error`.
+    """A prior whose latents are 2x2 means of the pixels, and whose estimate is the true noise plus `error`.
 
     So score distillation's residual is exactly w(t) * error: 0 for a prior that has nothing to say, NaN for a
     broken one.
