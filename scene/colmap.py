@@ -9,6 +9,8 @@ import pycolmap
 from scene.source import ObservedPoints, PosedPhotograph, found_photographs
 from utils.errors import UserError, Warnings
 
+LEAST_BYTES = {"cameras.bin": 40, "images.bin": 73, "points3D.bin": 51}  # of one record
+
 
 def model_folder(source: Path, warnings: Warnings) -> Path:
     """`sparse/0`, or `sparse` where the model lies directly in it.
@@ -48,6 +50,7 @@ def read_colmap(
     """
     folder = model_folder(source, warnings)
     try:
+        _check_lengths(folder)
         model = pycolmap.Reconstruction(folder)
     except (ValueError, IndexError, RuntimeError, MemoryError) as failure:
         reason = str(failure).splitlines()[0]
@@ -56,16 +59,18 @@ def read_colmap(
             "it needs cameras, images and points3D, all .bin or all .txt, as COLMAP wrote them"
         ) from failure
     lenses = {number: copy.deepcopy(camera) for number, camera in model.cameras.items()}
+    names = {image_id: image.name for image_id, image in model.images.items()} | _text_names(folder)
     photographs = []
-    for image in model.images.values():
+    for image_id, image in model.images.items():
+        name = names[image_id]
         if not image.has_pose:
             continue
         world_to_camera = np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
         if not np.isfinite(world_to_camera).all():
-            warnings.add("pose is not finite, the view is left out", image.name)
+            warnings.add("pose is not finite, the view is left out", name)
             continue
-        path = source / images / image.name
-        photographs.append(PosedPhotograph(image.name, path, lenses[image.camera_id], world_to_camera))
+        path = source / images / name
+        photographs.append(PosedPhotograph(name, path, lenses[image.camera_id], world_to_camera))
     if not photographs:
         raise UserError(
             f"the COLMAP model in {folder} has no photograph with a pose ({len(model.images)} listed); "
@@ -73,10 +78,36 @@ def read_colmap(
         )
     photographs.sort(key=lambda photograph: photograph.name)
     found = found_photographs({each.name: each.path for each in photographs}, str(source / images), warnings)
-    return [each for each in photographs if each.name in found], _points(model)
+    return [each for each in photographs if each.name in found], _points(model, names)
 
 
-def _points(model: pycolmap.Reconstruction) -> ObservedPoints:
+def _check_lengths(folder: Path) -> None:
+    """A ValueError if a binary file is too short for its claimed count, at which pycolmap reads on and on."""
+    for file, least in LEAST_BYTES.items():
+        path = folder / file
+        if path.is_file():
+            size = path.stat().st_size
+            with path.open("rb") as stream:
+                count = int.from_bytes(stream.read(8), "little")
+            if size < 8 + count * least:
+                raise ValueError(f"{file} has {size} bytes, too few for {count} records; is it cut off?")
+
+
+def _text_names(folder: Path) -> dict[int, str]:
+    """The photographs' names by id in a text model, blanks included, at which COLMAP's own reader stops."""
+    if (folder / "images.bin").is_file():
+        return {}
+    lines = iter((folder / "images.txt").read_text(encoding="utf-8").splitlines())
+    names = {}
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            number, name = line.strip().split(maxsplit=9)[::9]
+            names[int(number)] = name
+            next(lines, None)  # the image's points
+    return names
+
+
+def _points(model: pycolmap.Reconstruction, names: dict[int, str]) -> ObservedPoints:
     """The model's points in the order of their ids, so that binary and text give the same rows."""
     points = sorted(model.points3D.items())
     positions = np.array([point.xyz for _, point in points], np.float64).reshape(-1, 3)
@@ -85,5 +116,5 @@ def _points(model: pycolmap.Reconstruction) -> ObservedPoints:
     for row, (_, point) in enumerate(points):
         for image_id in {element.image_id for element in point.track.elements}:
             rows[image_id].append(row)
-    seen = {image.name: np.array(rows[image_id], np.int64) for image_id, image in model.images.items()}
+    seen = {name: np.array(rows[image_id], np.int64) for image_id, name in names.items()}
     return ObservedPoints(positions, colours, seen)

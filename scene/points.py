@@ -9,13 +9,12 @@ import plyfile
 from numpy.typing import NDArray
 
 from scene.cameras import Camera
-from scene.gaussians import read_vertices
+from scene.gaussians import SH_C0, read_vertices
 from utils.errors import UserError, Warnings
 from utils.files import whole_file
 
 COLOURS = ("red", "green", "blue")
 FEWEST = 100  # with fewer points than this, random ones are added
-SH_DC = 0.28209479177387814  # the constant spherical harmonic
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +76,7 @@ def read_points(path: Path, warnings: Warnings) -> PointCloud:
             colours = np.rint(np.clip(np.nan_to_num(colours), 0, 1) * 255)
     elif {"f_dc_0", "f_dc_1", "f_dc_2"} <= names:
         coefficients = np.stack([np.asarray(vertices[f"f_dc_{channel}"]) for channel in range(3)], axis=1)
-        colours = np.rint(np.clip(0.5 + SH_DC * np.nan_to_num(coefficients), 0, 1) * 255)
+        colours = np.rint(np.clip(0.5 + SH_C0 * np.nan_to_num(coefficients), 0, 1) * 255)
     return finite_points(positions, colours.astype(np.uint8), f"points of {path.name}", warnings)
 
 
