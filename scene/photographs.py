@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import pycolmap
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from scene.undistort import undistorted
 from utils.errors import UserError
+
+ORIENTATION = 0x0112  # the EXIF tag
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,23 +183,18 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         UserError: the file is damaged, no picture, or holds floating-point values.
     """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            if picture.mode == "F":
-                raise UserError(
-                    f"{path} holds floating-point values, whose white is not defined; "
-                    "convert it to a picture of 8 or 16 bits"
-                )
-            if picture.mode.startswith("I"):
-                # 16 bits of grey, which Pillow's own conversion would cut at 255
-                values = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
-                return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-            return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
-        raise UserError(
-            f"{path} cannot be read as a picture ({failure}); replace or remove the file"
-        ) from failure
+    with _opened(path) as (picture, _):
+        picture.load()
+        if picture.mode == "F":
+            raise UserError(
+                f"{path} holds floating-point values, whose white is not defined; "
+                "convert it to a picture of 8 or 16 bits"
+            )
+        if picture.mode.startswith("I"):
+            # 16 bits of grey, which Pillow's own conversion would cut at 255
+            values = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
+            return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
 
 
 def stored_size(path: Path) -> tuple[int, int, int]:
@@ -204,12 +203,21 @@ def stored_size(path: Path) -> tuple[int, int, int]:
     Raises:
         UserError: the file is damaged or no picture.
     """
+    with _opened(path) as (picture, orientation):
+        return picture.width, picture.height, orientation
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Image.Image, int]]:
+    """The file's picture, not yet decoded, and its EXIF orientation; damage becomes a UserError."""
     try:
         with Image.open(path) as picture:
             # asking a PNG without the tag would decode all of it
-            tagged = "exif" in picture.info or picture.format == "TIFF"
-            orientation = picture.getexif().get(0x0112, 1) if tagged else 1
-            return picture.width, picture.height, int(orientation)
+            tagged = "exif" in picture.info or isinstance(picture, TiffImageFile)
+            orientation = int(picture.getexif().pop(ORIENTATION, 1)) if tagged else 1
+            if isinstance(picture, TiffImageFile):
+                picture.tag_v2.pop(ORIENTATION, None)  # by which Pillow would turn it
+            yield picture, orientation
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
         raise UserError(
             f"{path} cannot be read as a picture ({failure}); replace or remove the file"
