@@ -15,13 +15,22 @@ import pycolmap
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 
 from scene.undistort import undistorted
 from utils.errors import UserError
 
 ORIENTATION = 0x0112  # the EXIF tag
+TURNED_BACK = {  # what undoes the turn that Pillow, unasked, gives to a TIFF file with this orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +192,7 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         UserError: the file is damaged, no picture, or holds floating-point values.
     """
-    with _opened(path) as (picture, _):
+    with _opened(path) as (picture, orientation):
         picture.load()
         if picture.mode == "F":
             raise UserError(
@@ -193,8 +202,12 @@ def read_image(path: Path) -> Image.Image:
         if picture.mode.startswith("I"):
             # 16 bits of grey, which Pillow's own conversion would cut at 255
             values = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
-            return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+            result = Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+        else:
+            result = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        if isinstance(picture, TiffImageFile) and orientation in TURNED_BACK:
+            result = result.transpose(TURNED_BACK[orientation])
+        return result
 
 
 def stored_size(path: Path) -> tuple[int, int, int]:
@@ -204,6 +217,8 @@ def stored_size(path: Path) -> tuple[int, int, int]:
         UserError: the file is damaged or no picture.
     """
     with _opened(path) as (picture, orientation):
+        if isinstance(picture, TiffImageFile):
+            return picture.tag_v2[IMAGEWIDTH], picture.tag_v2[IMAGELENGTH], orientation
         return picture.width, picture.height, orientation
 
 
@@ -214,10 +229,7 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, int]]:
         with Image.open(path) as picture:
             # asking a PNG without the tag would decode all of it
             tagged = "exif" in picture.info or isinstance(picture, TiffImageFile)
-            orientation = int(picture.getexif().pop(ORIENTATION, 1)) if tagged else 1
-            if isinstance(picture, TiffImageFile):
-                picture.tag_v2.pop(ORIENTATION, None)  # by which Pillow would turn it
-            yield picture, orientation
+            yield picture, int(picture.getexif().get(ORIENTATION, 1)) if tagged else 1
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
         raise UserError(
             f"{path} cannot be read as a picture ({failure}); replace or remove the file"

@@ -62,9 +62,9 @@ def write_dataset(
     tracks: list[list[tuple[int, int]]] = [[] for _ in points]
     for number, name in enumerate(names):
         image = pycolmap.Image(name=name, camera_id=1, image_id=number + 1)
-        pixels = observed(lens, poses[number], points) if len(points) else []
+        pixels = observed(lens, poses[number], points) if len(points) else np.zeros((0, 2))
         keep = [row for row in range(len(points)) if seen_by is None or number in seen_by(row)]
-        image.points2D = [pycolmap.Point2D(pixels[row]) for row in keep]
+        image.points2D = pycolmap.Point2DList([pycolmap.Point2D(pixels[row]) for row in keep])
         for place, row in enumerate(keep):
             tracks[row].append((number + 1, place))
         reconstruction.add_image_with_trivial_frame(image, pycolmap.Rigid3d(poses[number]))

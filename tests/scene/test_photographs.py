@@ -5,6 +5,7 @@ import struct
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,12 +112,13 @@ def test_unreadable_files_are_named(tmp_path, kind):
         Photograph(path, 8, 8, PixelCache(10**6)).pixels()
 
 
-def test_the_stored_size_and_orientation_are_read_without_turning(tmp_path):
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_stored_size_and_orientation_are_read_without_turning(tmp_path, orientation):
     tags = Image.Exif()
-    tags[0x0112] = 6
+    tags[0x0112] = orientation
     for name in ("a.jpg", "a.png", "a.tif", "a.webp"):
         Image.fromarray(NOISE[..., :3]).save(tmp_path / name, exif=tags)
-        assert stored_size(tmp_path / name) == (16, 12, 6)
+        assert stored_size(tmp_path / name) == (16, 12, orientation)
         assert read_image(tmp_path / name).size == (16, 12)
     for name in ("a.png", "a.tif"):  # Pillow itself turns TIFF files
         np.testing.assert_array_equal(rgb_of(tmp_path / name), NOISE[..., :3])
@@ -136,7 +138,7 @@ def noisy_photographs(folder, count, budget, size=(16, 12)):
     for number in range(count):
         values = np.random.default_rng(number).integers(0, 256, (12, 16, 3), dtype=np.uint8)
         Image.fromarray(values).save(folder / f"{number}.png")
-    return cache, [Photograph(folder / f"{number}.png", *size, cache) for number in range(count)]
+    return cache, [Photograph(folder / f"{number}.png", size[0], size[1], cache) for number in range(count)]
 
 
 @pytest.mark.parametrize("fitting", [0, 1, 3, 20])
@@ -161,7 +163,7 @@ def test_the_cache_never_exceeds_its_budget_and_pixels_are_right_either_way(tmp_
 def test_a_cached_photograph_is_decoded_once_and_one_beyond_the_budget_every_time(tmp_path):
     for fitting, times in ((1, 1), (0, 3)):
         cache, (photograph,) = noisy_photographs(tmp_path, 1, fitting * 16 * 12 * 3)
-        calls = []
+        calls: list[int] = []
 
         def decode(photograph=photograph, calls=calls):
             calls.append(1)
@@ -213,9 +215,7 @@ def test_hidden_colours_do_not_leak_when_transparent_photographs_shrink(tmp_path
 def test_full_alpha_and_full_masks_cost_nothing(tmp_path):
     Image.fromarray(NOISE[..., :3]).convert("RGBA").save(tmp_path / "a.png")
     Image.new("L", (16, 12), 255).save(tmp_path / "mask.png")
-    photograph = Photograph(
-        tmp_path / "a.png", 16, 12, PixelCache(10**6), mask_path=tmp_path / "mask.png", mask_is_alpha=False
-    )
+    photograph = Photograph(tmp_path / "a.png", 16, 12, PixelCache(10**6), mask_path=tmp_path / "mask.png")
     assert photograph.pixels().alpha is None and photograph.pixels().mask is None
     assert photograph.pixels().nbytes == 16 * 12 * 3
 
@@ -229,7 +229,8 @@ def test_masks_weigh_or_make_transparent(tmp_path, white):
     background = torch.tensor([1.0, 0.0, 1.0])
 
     def target(**mask):
-        return Photograph(tmp_path / "a.png", 16, 12, PixelCache(10**6), **mask).target(background)
+        photograph = Photograph(tmp_path / "a.png", 16, 12, PixelCache(10**6))
+        return replace(photograph, **mask).target(background)
 
     plain, _ = target()
     ignored, weight = target(mask_path=tmp_path / "mask.png")
@@ -249,6 +250,7 @@ def test_masks_of_another_size_are_averaged_to_the_photographs(tmp_path):
     Image.fromarray(mask).save(tmp_path / "mask.png")
     photograph = Photograph(tmp_path / "a.png", 16, 12, PixelCache(10**6), mask_path=tmp_path / "mask.png")
     weight = photograph.target(BLACK)[1]
+    assert weight is not None
     np.testing.assert_allclose(weight.numpy(), np.tile([1] * 6 + [128 / 255] + [0] * 9, (12, 1)), atol=1e-6)
 
 
