@@ -138,6 +138,8 @@ def load_scene(options: SceneOptions, seed: int) -> Scene:
         train, test = held_out(posed) if options.eval else (posed, [])
     else:
         train, test = read_blender(source, options.eval, warnings)
+    if not train:
+        raise UserError(f"--eval leaves no photograph of {source} to train from: it has only {len(test)}")
     train = evenly_spaced(train, options.n_views)
 
     fitting = Fitting(
