@@ -185,7 +185,7 @@ def _refuse(**arguments) -> None:
         if value is not _ONLY[name] and (isinstance(value, Tensor) or value != _ONLY[name]):
             shown = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
             raise NotImplementedError(
-                f"{name}: the CPU rasteriser takes only {_ONLY[name]!r}, got {shown}; gsplat on CUDA does more"
+                f"{name}: the CPU rasteriser takes only {_ONLY[name]!r}, got {shown}; CUDA does more"
             )
 
 

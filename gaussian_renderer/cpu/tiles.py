@@ -12,13 +12,20 @@ import numpy as np
 from numba import prange
 
 from gaussian_renderer.cpu.compilation import device_function, kernel, serial_kernel
+from gaussian_renderer.cpu.simd import LANES, bits_at_least, larger, load, multiply_add, negate
 
-TILE = 16
+# A row of a tile is one value of `lanes`, and so is a column.
+TILE = LANES
 # Pieces into which the sorted Gaussians are cut for parallel work.
 PIECES = 16
-LOG2_255 = math.log2(255.0)
+# log2 of the least alpha that is drawn.
+LEVEL_MIN = np.float32(-math.log2(255.0))
 # Tests of what is met are this much too generous (log2 of alpha), so that rounding never loses a pixel.
-SLACK = 1e-3
+SLACK = np.float32(1e-3)
+CENTRES = np.arange(TILE, dtype=np.float32) + np.float32(0.5)
+HALF, ZERO = np.float32(0.5), np.float32(0)
+# Columns of an array of shapes: log2 alpha = PEAK - (LX dx + LY dy)^2 - (MY dy)^2, dx and dy from (X, Y).
+X, Y, LX, LY, MY, PEAK = range(6)
 
 
 class TileLists(NamedTuple):
@@ -28,8 +35,9 @@ class TileLists(NamedTuple):
         offsets: (C tiles + 1,) int32, where each tile's pairs begin.
         gaussians: (P,) int32, the pair's Gaussian: camera x N + n.
         slots: (P,) int32, the pair's place when pairs are ordered by Gaussian instead.
-        order: (V,) int32, the Gaussians that meet any tile, front to back.
+        order: (V,) int32, the Gaussians that are drawn, front to back.
         slot_offsets: (V + 1,) int32, where the slots of each Gaussian of `order` begin.
+        shapes: (C N, 6) float32, log2 of alpha in factors (see X ... PEAK); defined for `order` only.
     """
 
     offsets: np.ndarray
@@ -37,14 +45,39 @@ class TileLists(NamedTuple):
     slots: np.ndarray
     order: np.ndarray
     slot_offsets: np.ndarray
+    shapes: np.ndarray
+
+
+@kernel
+def _describe(means2d, radii, conics, opacities, colours, shapes, visible):
+    """Fills shapes, and says which Gaussians are drawn: both radii positive, the colour finite.
+
+    The shape is a Cholesky factor of the inverse covariance: its squares cannot turn negative by rounding.
+    """
+    half_log2_e = 0.5 * math.log2(math.e)
+    for n in prange(len(radii)):
+        drawn = radii[n, 0] > 0 and radii[n, 1] > 0
+        for channel in range(colours.shape[1]):
+            drawn = drawn and np.isfinite(colours[n, channel])
+        visible[n] = drawn
+        if drawn:
+            a, b, c = np.float64(conics[n, 0]), np.float64(conics[n, 1]), np.float64(conics[n, 2])
+            lx = math.sqrt(half_log2_e * max(a, 1e-37))
+            ly = half_log2_e * b / lx
+            shapes[n, X] = means2d[n, 0]
+            shapes[n, Y] = means2d[n, 1]
+            shapes[n, LX] = lx
+            shapes[n, LY] = ly
+            shapes[n, MY] = math.sqrt(max(half_log2_e * c - ly * ly, 0.0))
+            shapes[n, PEAK] = math.log2(opacities[n])
 
 
 @serial_kernel
 def _depth_order(keys, visible):
     """Positions of visible Gaussians by rising key (stable): a radix sort, 11 bits a pass."""
     total = 0
-    for piece in range(len(visible)):
-        total += visible[piece]
+    for n in range(len(visible)):
+        total += visible[n]
     order, other = np.empty(total, np.int32), np.empty(total, np.int32)
     i = 0
     for n in range(len(keys)):
@@ -65,43 +98,22 @@ def _depth_order(keys, visible):
     return order
 
 
-@kernel
-def _visible(radii, colours):
-    """Which Gaussians are drawn: both radii positive, all channels of the colour finite."""
-    visible = np.zeros(len(radii), np.bool_)
-    for n in prange(len(radii)):
-        finite = radii[n, 0] > 0 and radii[n, 1] > 0
-        for channel in range(colours.shape[1]):
-            finite = finite and np.isfinite(colours[n, channel])
-        visible[n] = finite
-    return visible
-
-
 @device_function
-def ellipse(conic, opacity):
-    """Factors of log2 alpha = peak - (lx dx + ly dy)^2 - (my dy)^2: lx, ly, my, peak, all float32.
+def reach(shape, corner_x, corner_y):
+    """How a Gaussian meets the tile with this corner, one lane for each of its rows of pixels.
 
-    A Cholesky factor of the inverse covariance: its squares cannot turn negative by rounding.
+    Returns:
+        lean: LX dx + LY dy where the row meets the tile's left edge.
+        level: log2 of the row's largest alpha anywhere on it.
+        bits: an integer, bit i set where alpha reaches 1/255 between the row's first and last pixel.
     """
-    half_log2_e = 0.5 * math.log2(math.e)
-    a, b, c = np.float64(conic[0]), np.float64(conic[1]), np.float64(conic[2])
-    lx = math.sqrt(half_log2_e * max(a, 1e-37))
-    ly = half_log2_e * b / lx
-    my = math.sqrt(max(half_log2_e * c - ly * ly, 0.0))
-    return np.float32(lx), np.float32(ly), np.float32(my), np.float32(math.log2(opacity))
-
-
-@device_function
-def _meets(lx, ly, my, peak, x, y):
-    """Whether alpha reaches 1/255 on a pixel row of the tile with its corner at (x, y) from the centre."""
-    for row in range(TILE):
-        dy = y + row + np.float32(0.5)
-        lean = ly * dy
-        low, high = lx * (x + np.float32(0.5)) + lean, lx * (x + np.float32(TILE - 0.5)) + lean
-        nearest = max(np.float32(0), low, -high)
-        if peak - nearest * nearest - (my * dy) * (my * dy) >= -LOG2_255 - SLACK:
-            return True
-    return False
+    dy = load(CENTRES, 0) - (shape[Y] - corner_y)
+    lean = multiply_add(dy, shape[LY], shape[LX] * (corner_x - shape[X]))
+    sink = dy * shape[MY]
+    level = shape[PEAK] - sink * sink
+    low, high = lean + HALF * shape[LX], lean + np.float32(TILE - 0.5) * shape[LX]
+    nearest = larger(larger(low, negate(high)), ZERO)
+    return lean, level, bits_at_least(level - nearest * nearest, LEVEL_MIN - SLACK)
 
 
 @device_function
@@ -113,53 +125,36 @@ def _box(centre, radius, tiles):
 
 
 @kernel
-def _count_pairs(
-    order, means2d, radii, conics, opacities, per_camera, columns, rows, tile_counts, pair_counts
-):
+def _count_pairs(order, shapes, radii, per_camera, columns, rows, tile_counts, pair_counts):
     """Counts pairs per piece and tile, and per Gaussian of `order`."""
     for piece in prange(PIECES):
         for i in range(len(order) * piece // PIECES, len(order) * (piece + 1) // PIECES):
             n = order[i]
-            lx, ly, my, peak = ellipse(conics[n], opacities[n])
             first = n // per_camera * (columns * rows)
-            left, right = _box(means2d[n, 0], radii[n, 0], columns)
-            top, bottom = _box(means2d[n, 1], radii[n, 1], rows)
+            left, right = _box(shapes[n, X], radii[n, 0], columns)
+            top, bottom = _box(shapes[n, Y], radii[n, 1], rows)
             for row in range(top, bottom):
                 for column in range(left, right):
-                    x, y = column * TILE - means2d[n, 0], row * TILE - means2d[n, 1]
-                    if _meets(lx, ly, my, peak, np.float32(x), np.float32(y)):
+                    _, _, bits = reach(shapes[n], np.float32(column * TILE), np.float32(row * TILE))
+                    if bits:
                         tile_counts[piece, first + row * columns + column] += 1
                         pair_counts[i] += 1
 
 
 @kernel
-def _fill_pairs(
-    order,
-    means2d,
-    radii,
-    conics,
-    opacities,
-    per_camera,
-    columns,
-    rows,
-    places,
-    slot_offsets,
-    gaussians,
-    slots,
-):
+def _fill_pairs(order, shapes, radii, per_camera, columns, rows, places, slot_offsets, gaussians, slots):
     """Puts each pair where its piece's count for its tile says; `places` moves on with every pair."""
     for piece in prange(PIECES):
         for i in range(len(order) * piece // PIECES, len(order) * (piece + 1) // PIECES):
             n = order[i]
-            lx, ly, my, peak = ellipse(conics[n], opacities[n])
             first = n // per_camera * (columns * rows)
-            left, right = _box(means2d[n, 0], radii[n, 0], columns)
-            top, bottom = _box(means2d[n, 1], radii[n, 1], rows)
+            left, right = _box(shapes[n, X], radii[n, 0], columns)
+            top, bottom = _box(shapes[n, Y], radii[n, 1], rows)
             slot = slot_offsets[i]
             for row in range(top, bottom):
                 for column in range(left, right):
-                    x, y = column * TILE - means2d[n, 0], row * TILE - means2d[n, 1]
-                    if _meets(lx, ly, my, peak, np.float32(x), np.float32(y)):
+                    _, _, bits = reach(shapes[n], np.float32(column * TILE), np.float32(row * TILE))
+                    if bits:
                         tile = first + row * columns + column
                         place = places[piece, tile]
                         gaussians[place] = n
@@ -184,23 +179,23 @@ def tile_lists(
         colours: (C, N, D) float32; a Gaussian with a colour that is not finite is left out.
     """
     cameras, per_camera = depths.shape
-    means2d, radii, conics = means2d.reshape(-1, 2), radii.reshape(-1, 2), conics.reshape(-1, 3)
-    opacities = opacities.reshape(-1)
-    visible = _visible(radii, colours.reshape(len(radii), -1))
+    radii = radii.reshape(-1, 2)
+    shapes, visible = np.empty((len(radii), 6), np.float32), np.empty(len(radii), np.bool_)
+    arrays = means2d.reshape(-1, 2), radii, conics.reshape(-1, 3), opacities.reshape(-1)
+    _describe(*arrays, colours.reshape(-1, colours.shape[-1]), shapes, visible)
     order = _depth_order(depths.reshape(-1).view(np.uint32), visible)
-    shapes = (order, means2d, radii, conics, opacities, per_camera, columns, rows)
 
     tile_counts = np.zeros((PIECES, cameras * rows * columns), np.int32)
     pair_counts = np.zeros(len(order), np.int32)
-    _count_pairs(*shapes, tile_counts, pair_counts)
+    _count_pairs(order, shapes, radii, per_camera, columns, rows, tile_counts, pair_counts)
     offsets = np.concatenate([[0], tile_counts.sum(axis=0).cumsum()])
     if offsets[-1] >= 2**31:
         raise ValueError(f"means: {offsets[-1]} pairs of tile and Gaussian; at most 2^31 - 1 can be drawn")
     places = offsets[:-1] + tile_counts.cumsum(axis=0) - tile_counts
     slot_offsets = np.concatenate([[0], pair_counts.cumsum()]).astype(np.int32)
     gaussians, slots = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int32)
-    _fill_pairs(*shapes, places, slot_offsets, gaussians, slots)
-    return TileLists(offsets.astype(np.int32), gaussians, slots, order, slot_offsets)
+    _fill_pairs(order, shapes, radii, per_camera, columns, rows, places, slot_offsets, gaussians, slots)
+    return TileLists(offsets.astype(np.int32), gaussians, slots, order, slot_offsets, shapes)
 
 
 def isect_ids(lists: TileLists, depths: np.ndarray, tiles: int) -> np.ndarray:
