@@ -23,14 +23,15 @@ from scene.cameras import Camera
 from scene.dataset import Scene, SceneOptions, load_scene, write_cameras_json
 from scene.densification import Densification, DensificationOptions
 from scene.gaussians import gaussians_from_points, is_splat_ply, load_ply, read_vertices, save_ply
+from scene.novel_cameras import NovelCameras
 from scene.optimisers import OptimiserOptions, make_optimisers, position_lr
 from scene.photographs import Photograph
 from scene.points import save_point_cloud
 from scene.training_state import TrainingState, ViewOrder
-from sds_guidance import Guidance, View, make_guidance
+from sds_guidance import Guidance, View, load_guidance
 from sds_guidance.options import GuidanceOptions
 from utils.checkpoints import load_newest_checkpoint, save_checkpoint
-from utils.determinism import seed_everything, single_threaded
+from utils.determinism import seed_everything
 from utils.errors import UserError, Warnings, run_program
 from utils.files import write_json
 from utils.image_metrics import psnr
@@ -129,8 +130,8 @@ class Options:
                 raise UserError(f"--{flag} {getattr(self, flag)}: allowed is {range_}")
 
 
-def main(options: Options, command: Sequence[str] = ()) -> None:
-    """Trains and writes the model; `command` is the user's command line, for messages that repeat it."""
+def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
+    """Trains and writes the model; `command` is the process's `sys.argv`, for messages that repeat it."""
     options.check()
     model_path = Path(options.model_path or default_model_path())
     say = (lambda *_: None) if options.quiet else print
@@ -155,9 +156,7 @@ def main(options: Options, command: Sequence[str] = ()) -> None:
     )
     views = ViewOrder(scene.train_cameras, options.seed)
     state = TrainingState(gaussians, optimisers, densification, views)
-    guidance = make_guidance(
-        options.guidance, scene, engine.device, options.iterations, options.seed, command
-    )
+    guidance = make_guidance(options, scene, engine, command, warnings)
 
     if not resuming:
         clear(model_path)
@@ -173,6 +172,8 @@ def main(options: Options, command: Sequence[str] = ()) -> None:
         + (f"; continuing after iteration {state.iteration}" if saved else "")
     )
     warnings.show()
+    if guidance and guidance.interval is None:
+        say(settle_interval(guidance, options, state, engine))
     train(options, scene, state, guidance, engine, model_path)
     warnings.show()
 
@@ -274,6 +275,49 @@ def save_summary(model_path: Path, state: TrainingState, iterations: int, second
     )
 
 
+def make_guidance(
+    options: Options, scene: Scene, engine: Engine, command: Sequence[str], warnings: Warnings
+) -> Guidance | None:
+    """The guidance that the options ask for; None, and no library of it loaded, where its weight is zero."""
+    if not options.guidance.lambda_sds:
+        return None
+    return load_guidance(
+        options.guidance,
+        cameras=scene.train_cameras,
+        sample_camera=NovelCameras(scene.train_cameras, scene.points.positions),
+        iterations=options.iterations,
+        seed=options.seed,
+        device=engine.device,
+        argv=command,
+        warnings=warnings,
+    )
+
+
+def settle_interval(guidance: Guidance, options: Options, state: TrainingState, engine: Engine) -> str:
+    """Times a guided and an unguided pass, decides how often guidance comes, and says so."""
+    background = torch.zeros(3, device=engine.device)
+    look = partial(
+        render, gaussians=state.gaussians, engine=engine, sh_degree=options.sh_degree, background=background
+    )
+
+    def view(camera: Camera) -> View:
+        rendering = look(camera, depth=True)
+        return View(camera, rendering.rgb, rendering.alpha, rendering.depth)
+
+    def unguided() -> float:
+        started = time.perf_counter()
+        camera = state.views.cameras[0]
+        target, weight = photograph(camera).target(background, engine.device)
+        photometric_loss(look(camera).rgb, target, weight, options.lambda_dssim).backward()
+        return time.perf_counter() - started
+
+    guided_seconds, unguided_seconds = guidance.measure(view), min(unguided() for _ in range(3))
+    for parameter in state.gaussians.values():
+        parameter.grad = None
+    guidance.choose_interval(guided_seconds, unguided_seconds)
+    return guidance.plan(guided_seconds, unguided_seconds)
+
+
 def photograph(camera: Camera) -> Photograph:
     """The camera's photograph, which every camera of a scene has."""
     assert camera.photograph is not None
@@ -334,8 +378,7 @@ def report(
     guided: dict[str, float],
 ) -> None:
     """A row in the log, and loss, PSNR and count beside the bar."""
-    with single_threaded():
-        value, quality = float(loss), float(psnr(rgb.detach().clamp(0, 1), target))
+    value, quality = float(loss), psnr(rgb.clamp(0, 1), target)
     count = len(state.gaussians["means"])
     log.write(state.iteration, loss=value, psnr=quality, gaussians=count, **guided)
     progress.set_postfix(loss=f"{value:.4f}", psnr=f"{quality:.2f}", gaussians=count, refresh=False)
@@ -352,12 +395,13 @@ def evaluate(
             values = []
             for camera in cameras:
                 rgb = look(camera).rgb.clamp(0, 1)
-                target, _ = photograph(camera).target(background, rgb.device)
-                values.append(float(psnr(rgb, target)))
+                target, weight = photograph(camera).target(background, rgb.device)
+                counted = ... if weight is None else (slice(None), weight > 0)
+                values.append(psnr(rgb[counted], target[counted]))
             mean = sum(values) / len(values)
             log.write(iteration, **{f"{split}_psnr": mean})
             tqdm.write(f"iteration {iteration}: {split} PSNR {mean:.2f} dB over {len(cameras)} views")
 
 
 if __name__ == "__main__":
-    run_program(lambda: main(parse(Options, refused=REFUSED), [Path(sys.executable).name, *sys.argv]))
+    run_program(lambda: main(parse(Options, refused=REFUSED), sys.argv))
