@@ -95,6 +95,7 @@ def test_render_asks_gsplat_for_what_was_asked(calls, gaussians, camera):
     }
     level = gaussians["opacities"].sigmoid().mean()
     assert result.rgb.shape == (3, 11, 18)
+    assert result.depth is not None
     assert result.alpha.shape == result.depth.shape == (1, 11, 18)
     expected = level + (1 - level) * background
     torch.testing.assert_close(result.rgb, expected[:, None, None].expand(3, 11, 18))
@@ -114,7 +115,7 @@ def test_render_asks_for_nothing_more_by_default(calls, gaussians, camera):
 
 
 def test_unpacked_unless_told_otherwise(calls, gaussians):
-    shape = {"viewmats": torch.eye(4)[None], "Ks": torch.eye(3)[None], "width": 2, "height": 2}
+    shape: dict = {"viewmats": torch.eye(4)[None], "Ks": torch.eye(3)[None], "width": 2, "height": 2}
     tensors = dict(gaussians) | {"colors": gaussians["sh0"][:, 0]}
     del tensors["sh0"], tensors["shN"]
     cuda.rasterization(**tensors, **shape)
