@@ -134,7 +134,7 @@ class Guidance:
         self.dropped += len(views) - len(kept)
 
         norm = math.sqrt(sum(float(d.gradient.double().square().sum()) for _, d in kept))
-        factor = self._factor(photometric_norm, norm, kept[0][1].elements if kept else 1)
+        factor = self._factor(photometric_norm, norm, kept[0][1].elements) if kept else 0.0
         scale = self.options.lambda_sds * self._ramp(step) * factor
         loss = sum((_with_gradient(view.rgb, scale * d.gradient) for view, d in kept), _nothing(views))
         shown = [d for _, d in kept]

