@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from utils.errors import UserError, run_program
 from utils.files import write_json, write_text
-from utils.image_metrics import LpipsRange, LpipsUnavailable, image_tensor, load_lpips, psnr, ssim
+from utils.image_metrics import LpipsRange, LpipsUnavailable, load_lpips, psnr, ssim
+from utils.images import image_tensor
 from utils.options import parse
 from utils.tables import markdown_table
 

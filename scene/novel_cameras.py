@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from scene.camera_paths import look_at
+from scene.camera_paths import focus_distances, look_at
 from scene.cameras import Camera
 
 NEIGHBOURS = 3  # a camera's partners for a view between two
@@ -44,7 +44,7 @@ class NovelCameras:
         self.positions = torch.stack([camera.position for camera in cameras]).double().cpu()
         self.middle = self.positions.mean(dim=0)
         spread = float((self.positions - self.middle).norm(dim=1).max())
-        self.focus = _focus_distances(self.cameras, torch.as_tensor(points).double(), spread)
+        self.focus = focus_distances(self.cameras, torch.as_tensor(points).double(), spread)
         self.radius = max(spread, LEAST_RADIUS * float(self.focus.median()))
         self.axes = torch.stack([camera.world_to_camera[2, :3] for camera in cameras]).double().cpu()
         self.partners = self._partners()
@@ -152,22 +152,3 @@ def _camera_like(camera: Camera, world_to_camera: Tensor) -> Camera:
     return replace(
         camera, name="novel", world_to_camera=world_to_camera.to(camera.world_to_camera), photograph=None
     )
-
-
-def _focus_distances(cameras: Sequence[Camera], points: Tensor, spread: float) -> Tensor:
-    """(C,) float64: the median depth of the points that each camera sees.
-
-    A camera that sees fewer than ten takes the others' median; without any, twice the cameras' spread or 1.
-    """
-    distances = torch.full((len(cameras),), math.nan, dtype=torch.float64)
-    for index, camera in enumerate(cameras):
-        pose, lens = camera.world_to_camera.double().cpu(), camera.intrinsics.double().cpu()
-        seen = points @ pose[:3, :3].T + pose[:3, 3]
-        depth = seen[:, 2]
-        pixels = (seen @ lens.T)[:, :2] / depth[:, None]
-        size = torch.tensor([camera.width, camera.height])
-        inside = (depth > 0) & (pixels >= 0).all(dim=1) & (pixels < size).all(dim=1)
-        if int(inside.sum()) >= 10:
-            distances[index] = depth[inside].median()
-    common = float(distances.nanmedian())
-    return distances.nan_to_num(common if math.isfinite(common) else 2 * spread or 1.0)

@@ -15,7 +15,8 @@ from PIL import Image
 
 from metrics import Options, main
 from utils.errors import UserError
-from utils.image_metrics import image_tensor, load_lpips, psnr, ssim
+from utils.image_metrics import load_lpips, psnr, ssim
+from utils.images import image_tensor
 from utils.options import parse
 
 PROGRAM = Path(__file__).resolve().parents[1] / "metrics.py"

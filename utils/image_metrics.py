@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from utils.errors import UserError
@@ -30,11 +29,6 @@ BROKEN_FILE = (RuntimeError, EOFError, ValueError, pickle.UnpicklingError)
 
 class LpipsUnavailable(Exception):
     """The backbone's weights are neither here nor to be had; the message is one line on how to get them."""
-
-
-def image_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """(3, H, W) float32 in [0, 1] of 8-bit pixels (H, W, 3)."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 255
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity
 
 from utils.errors import UserError
-from utils.image_metrics import BACKBONES, LpipsRange, LpipsUnavailable, image_tensor, load_lpips, psnr, ssim
+from utils.image_metrics import BACKBONES, LpipsRange, LpipsUnavailable, load_lpips, psnr, ssim
+from utils.images import image_tensor
 from utils.losses import WINDOW
 
 
@@ -44,14 +45,6 @@ def save_backbone(path: Path, name: str = "squeezenet1_1") -> Path:
     state = torchvision.models.get_model(name, weights=None).state_dict()
     torch.save({key: value.half() for key, value in state.items()}, path)
     return path
-
-
-def test_8_bit_pixels_become_channels_first():
-    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    tensor = image_tensor(pixels)
-    assert tensor.shape == (3, 2, 4)
-    assert tensor[2, 1, 3].item() == pytest.approx(23 / 255)
-    assert torch.equal((tensor * 255).round().byte().permute(1, 2, 0), torch.from_numpy(pixels))
 
 
 def test_psnr_of_values_worked_by_hand():

@@ -1,0 +1,162 @@
+"""Renders a trained model: its training and test views as PNG files, and an orbit as a video.
+
+python render.py -m output/fern
+python render.py -m output/fern --skip_train --orbit
+
+Writes `{train,test}/ours_N/{renders,gt}/00000.png`, numbered in the order of the scene's cameras, and
+`orbit/ours_N.mp4`. metrics.py scores what lies under `test`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from gaussian_renderer import Rendering, choose_engine, render
+from scene.camera_paths import orbit
+from scene.cameras import Camera
+from scene.dataset import Scene, SceneOptions, load_scene
+from scene.gaussians import load_ply
+from utils.errors import UserError, Warnings, run_program
+from utils.images import image_pixels, write_png
+from utils.options import from_plain, load_cfg_args, load_settings, parse
+from utils.video import write_video
+
+ORBIT_FRAMES, FRAMES_PER_SECOND = 240, 30
+REFUSED = {
+    "--convert_SHs_python": "both engines evaluate spherical harmonics themselves",
+    "--compute_cov3D_python": "both engines compute covariances themselves",
+    "--debug": "leave it out",
+}
+"""Flags of the reference that this program does not honour, and what to do instead."""
+
+
+@dataclass
+class Options:
+    """Renders a trained model: training and test views, and an orbit."""
+
+    model_path: Annotated[str, tyro.conf.arg(aliases=["-m"])]
+    """The model's folder, as train.py or the reference wrote it."""
+    source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
+    """The dataset's folder, where it is no longer the one that the model was trained on."""
+    iteration: int = -1
+    """Which saved iteration to render; -1: the last one."""
+    skip_train: bool = False
+    """Leave the training views out."""
+    skip_test: bool = False
+    """Leave the test views out."""
+    orbit: bool = False
+    """Also write a video of a path round the scene."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to render; auto takes CUDA where gsplat works."""
+    quiet: bool = False
+    """Print nothing but warnings and errors."""
+
+
+@torch.no_grad()
+def main(options: Options) -> None:
+    """Renders what the options name into the model's folder."""
+    if options.skip_train and options.skip_test and not options.orbit:
+        raise UserError("--skip_train and --skip_test leave nothing to render; drop one, or give --orbit")
+    model_path = Path(options.model_path)
+    scene_options = saved_scene_options(model_path)
+    if options.source_path:
+        scene_options = replace(scene_options, source_path=options.source_path)
+    iteration, ply = find_ply(model_path, options.iteration)
+    warnings = Warnings()
+    gaussians, info = load_ply(ply, warnings)
+    engine = choose_engine(options.device)
+    scene = load_scene(scene_options, seed=0)
+    warnings.extend(scene.warnings)
+    warnings.show()
+
+    background = torch.full((3,), float(scene_options.white_background), device=engine.device)
+    look = partial(
+        render,
+        gaussians=gaussians.to(engine.device),
+        sh_degree=info.sh_degree,
+        background=background,
+        engine=engine,
+        antialiased=info.antialiased,
+    )
+    for split, cameras, skipped in (
+        ("train", scene.train_cameras, options.skip_train),
+        ("test", scene.test_cameras, options.skip_test),
+    ):
+        if not skipped:
+            folder = model_path / split / f"ours_{iteration}"
+            render_views(look, cameras, background, folder, options.quiet)
+    if options.orbit:
+        path = model_path / "orbit" / f"ours_{iteration}.mp4"
+        write_video(path, orbit_frames(look, scene, options.quiet), FRAMES_PER_SECOND)
+        if not options.quiet:
+            print(f"orbit: {path}")
+
+
+def saved_scene_options(model_path: Path) -> SceneOptions:
+    """How the model's scene was read: from our `settings.json`, or else from the reference's `cfg_args`."""
+    if not model_path.is_dir():
+        raise UserError(f"model folder {model_path} does not exist; check -m")
+    saved = load_settings(model_path)
+    plain = saved["options"]["scene"] if saved else load_cfg_args(model_path)
+    return from_plain(SceneOptions, plain)
+
+
+def find_ply(model_path: Path, iteration: int) -> tuple[int, Path]:
+    """The iteration, the last one for -1, and its PLY file."""
+    folder = model_path / "point_cloud"
+    saved = {
+        int(path.parent.name.removeprefix("iteration_")): path
+        for path in folder.glob("iteration_*/point_cloud.ply")
+        if path.parent.name.removeprefix("iteration_").isdigit()
+    }
+    if not saved:
+        raise UserError(f"no iteration_N/point_cloud.ply in {folder}; train first, or check -m")
+    if iteration == -1:
+        iteration = max(saved)
+    if iteration not in saved:
+        raise UserError(
+            f"--iteration {iteration}: {folder} holds {', '.join(map(str, sorted(saved)))}; choose one, or -1"
+        )
+    return iteration, saved[iteration]
+
+
+def render_views(
+    look: Callable[[Camera], Rendering],
+    cameras: Sequence[Camera],
+    background: Tensor,
+    folder: Path,
+    quiet: bool,
+) -> None:
+    """Writes `renders` and `gt` of the cameras into the folder, in place of what an earlier run left there.
+
+    Both folders are there even if there are no cameras, as in the reference.
+    """
+    for side in ("renders", "gt"):
+        shutil.rmtree(folder / side, ignore_errors=True)
+        (folder / side).mkdir(parents=True)
+    for index, camera in enumerate(tqdm(cameras, desc=str(folder), disable=quiet)):
+        assert camera.photograph is not None
+        target, _ = camera.photograph.target(background, background.device)
+        write_png(folder / "renders" / f"{index:05d}.png", look(camera).rgb)
+        write_png(folder / "gt" / f"{index:05d}.png", target)
+
+
+def orbit_frames(look: Callable[[Camera], Rendering], scene: Scene, quiet: bool) -> Iterator:
+    """The frames of the orbit, (H, W, 3) uint8 each."""
+    path = orbit(scene.train_cameras, torch.from_numpy(scene.points.positions), ORBIT_FRAMES)
+    for camera in tqdm(path, desc="orbit", disable=quiet):
+        yield image_pixels(look(camera).rgb)
+
+
+if __name__ == "__main__":
+    run_program(lambda: main(parse(Options, refused=REFUSED)))

@@ -1,0 +1,28 @@
+"""Images between tensors in [0, 1] and 8-bit pixels, and PNG files of them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from utils.files import whole_file
+
+
+def image_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """(3, H, W) float32 in [0, 1] of 8-bit pixels (H, W, 3)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 255
+
+
+def image_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of a (3, H, W) float image; values are rounded, and those outside [0, 1] clamped."""
+    pixels = (image.detach() * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Writes a (3, H, W) image in [0, 1] as an 8-bit PNG, whole."""
+    with whole_file(path) as file:
+        Image.fromarray(image_pixels(image)).save(file, format="PNG")
