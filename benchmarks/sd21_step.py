@@ -125,7 +125,7 @@ def build_prior(dtype: torch.dtype, device: torch.device) -> LatentDiffusionPrio
     vae.decoder = None
     generator = torch.Generator(device).manual_seed(0)
     for network in (unet, vae):
-        network.to(dtype).to_empty(device=device)
+        torch.nn.Module.to(network, dtype).to_empty(device=device)
         for name, weight in network.named_parameters():
             fill(name, weight, generator)
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")

@@ -134,17 +134,22 @@ def _download(model: str, revision: str | None, argv: Sequence[str]) -> Path:
     """The snapshot from the hub: the five parts and nothing else."""
     import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
 
+    try:  # snapshot_download asks the same first, but without a time-out
+        hub.model_info(model, revision=revision, timeout=HUB_TIMEOUT)
+    except (hub.errors.HfHubHTTPError, ValueError) as failure:
+        reason = f"the hub does not give it out ({_first_line(failure)})"
+        raise UserError(_not_found(model, reason, argv)) from failure
+    except Exception as failure:  # each HTTP library has its own way to say that nobody answers
+        reason = f"it is not in this machine's cache, and the hub did not answer ({_first_line(failure)})"
+        raise UserError(_not_found(model, reason, argv)) from failure
     try:
         folder = Path(
             hub.snapshot_download(
                 model, revision=revision, allow_patterns=DOWNLOADED, etag_timeout=HUB_TIMEOUT
             )
         )
-    except hub.errors.LocalEntryNotFoundError as failure:
-        reason = f"it is not in this machine's cache, and the hub did not give it ({_first_line(failure)})"
-        raise UserError(_not_found(model, reason, argv)) from failure
-    except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError, ValueError) as failure:
-        reason = f"the hub does not give it out ({_first_line(failure)})"
+    except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError) as failure:
+        reason = f"the download broke off ({_first_line(failure)}); the same command goes on with it"
         raise UserError(_not_found(model, reason, argv)) from failure
     if missing := missing_files(folder):
         raise UserError(_incomplete(folder, missing, argv))

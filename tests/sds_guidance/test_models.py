@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import socket
 from fnmatch import fnmatch
 
 import huggingface_hub
@@ -30,12 +31,16 @@ def hub(monkeypatch, tiny_model, tmp_path):
         def __init__(self):
             self.online, self.cached, self.asked = {}, {}, []
 
+        def model_info(self, model, **_):
+            if model not in self.online:
+                raise ConnectionError("no network\nmore lines")
+
         def snapshot_download(self, model, revision=None, local_files_only=False, allow_patterns=None, **_):
             self.asked.append((model, local_files_only))
             if model in self.cached:
                 return str(self.cached[model])
             if local_files_only or model not in self.online:
-                raise LocalEntryNotFoundError("no network\nmore lines")
+                raise LocalEntryNotFoundError("not complete")
             source = self.online[model]
             target = tmp_path / "snapshots" / (revision or "c0ffee")
             for path in source.rglob("*"):
@@ -47,6 +52,7 @@ def hub(monkeypatch, tiny_model, tmp_path):
 
     result = Hub()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", result.snapshot_download)
+    monkeypatch.setattr(huggingface_hub, "model_info", result.model_info)
     return result
 
 
@@ -119,7 +125,30 @@ def test_an_unreachable_hub_is_explained_with_every_way_out(hub):
 
 def test_offline_mode_fails_at_once_with_the_real_client(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "outgoing traffic has been disabled" in message("nobody/nothing-of-this-name")
+    assert "offline mode is enabled" in message("nobody/nothing-of-this-name")
+
+
+def test_a_download_that_breaks_off_says_so(hub, tiny_model, monkeypatch):
+    hub.online["someone/model"] = tiny_model
+
+    def download(*_, **__):
+        raise LocalEntryNotFoundError("connection lost")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    text = message("someone/model")
+    assert "the download broke off (connection lost)" in text
+    assert text.endswith(UNGUIDED)
+
+
+def test_a_hub_that_never_answers_is_given_up(monkeypatch):
+    """The real client against a socket that accepts and stays silent."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr("sds_guidance.models.HUB_TIMEOUT", 0.2)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        ask = huggingface_hub.HfApi(endpoint=address).model_info
+        monkeypatch.setattr(huggingface_hub, "model_info", ask)
+        assert "the hub did not answer" in message("nobody/nothing-of-this-name")
 
 
 @pytest.mark.parametrize("kind", ["RepositoryNotFoundError", "GatedRepoError", "RevisionNotFoundError"])
@@ -128,10 +157,10 @@ def test_what_the_hub_refuses_is_explained(hub, monkeypatch, kind):
     refusal = failure.__new__(failure)
     Exception.__init__(refusal, "404 Client Error")
 
-    def download(model, local_files_only=False, **_):
-        raise LocalEntryNotFoundError("no") if local_files_only else refusal
+    def refuse(*_, **__):
+        raise refusal
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "model_info", refuse)
     text = message("someone/nothing")
     assert "the hub does not give it out" in text
     assert text.endswith(UNGUIDED)
