@@ -27,7 +27,7 @@ from utils.errors import UserError, run_program
 from utils.files import write_json, write_text
 from utils.image_metrics import LpipsRange, LpipsUnavailable, load_lpips, psnr, ssim
 from utils.images import image_tensor
-from utils.options import parse
+from utils.options import load_settings, parse
 from utils.tables import markdown_table
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -97,7 +97,7 @@ def main(options: Options) -> None:
         }
         write_json(path / "results.json", means)
         write_json(path / "per_view.json", scored)
-        write_json(path / "metrics_conventions.json", conventions)
+        write_json(path / "metrics_conventions.json", {**conventions, **trained_on(path)})
     rows += [table_row(method.label, score(method, lpips)) for method in others]
 
     lpips_title = "LPIPS"
@@ -171,6 +171,18 @@ def choose_lpips(options: Options) -> tuple[Distance | None, dict[str, Any]]:
         "mean over pixels and channels",
         "LPIPS": {"version": "0.1", "net": options.lpips_net, "input_range": fed} if lpips else None,
         **({} if lpips else {"LPIPS_left_out": left_out}),
+    }
+
+
+def trained_on(model_path: Path) -> dict[str, Any]:
+    """What the model rests on, where its settings say so: how many photographs, and which points."""
+    scene = (load_settings(model_path) or {}).get("scene")
+    if not scene:
+        return {}
+    return {
+        "points": scene["points"],
+        "train_photographs": len(scene["train_photographs"]),
+        "test_photographs": len(scene["test_photographs"]),
     }
 
 

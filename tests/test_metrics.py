@@ -14,10 +14,11 @@ import torchvision
 from PIL import Image
 
 from metrics import Options, main
+from train import Options as TrainOptions
 from utils.errors import UserError
 from utils.image_metrics import load_lpips, psnr, ssim
 from utils.images import image_tensor
-from utils.options import parse
+from utils.options import parse, save_settings
 
 PROGRAM = Path(__file__).resolve().parents[1] / "metrics.py"
 
@@ -70,6 +71,16 @@ def test_files_have_the_references_form_and_the_right_values(model, tmp_path):
     assert (model / "results.json").read_text().startswith('{\n "ours_7000": {\n  "SSIM": ')
     conventions = read(model / "metrics_conventions.json")
     assert conventions["LPIPS"] == {"version": "0.1", "net": "squeeze", "input_range": "[0, 1] (reference)"}
+
+
+def test_the_conventions_say_what_the_model_rests_on(model):
+    points = "120 SfM points seen in at least two of the 3 training photographs"
+    scene = {"points": points, "train_photographs": ["a", "b", "c"], "test_photographs": ["d"]}
+    save_settings(model, TrainOptions(), scene=scene)
+    main(Options(model_paths=(str(model),), lpips_net="none"))
+    conventions = read(model / "metrics_conventions.json")
+    assert conventions["points"] == points
+    assert (conventions["train_photographs"], conventions["test_photographs"]) == (3, 1)
 
 
 def test_models_and_another_tools_images_stand_in_one_table(model, tmp_path, capsys):

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import numba
 from numba.core import event
 
-_numba_config: Any = numba.config
+from utils.kernels import kernel_lock
 
-# Numba's default threading layer dies when two Python threads launch parallel functions at once.
-ENGINE_LOCK = threading.RLock()
+_numba_config: Any = numba.config
 
 device_function = numba.njit(error_model="numpy")
 
@@ -36,7 +34,7 @@ def _launcher(function: Callable, parallel: bool) -> Callable:
 
     @functools.wraps(function)
     def launch(*arguments):
-        with ENGINE_LOCK:
+        with kernel_lock:
             return compiled(*arguments)
 
     return launch

@@ -1,11 +1,13 @@
 """The fused loss against plain torch in float64, finite differences, a loop over pixels, and poison."""
 
 import math
+import threading
 
 import numba
 import pytest
 import torch
 
+from utils.kernels import kernel_lock
 from utils.losses import photometric_loss, torch_photometric_loss
 
 
@@ -182,6 +184,19 @@ def test_the_number_of_threads_changes_no_bit():
     for loss, gradient in results[1:]:
         assert loss == results[0][0]
         assert torch.equal(gradient, results[0][1])
+
+
+def test_the_loss_waits_for_other_kernels():
+    # A viewer's rendering in another thread holds the lock; some of Numba's threading layers would die.
+    rgb, target = images(13)
+    values: list[float] = []
+    other = threading.Thread(target=lambda: values.append(photometric_loss(rgb, target).item()))
+    with kernel_lock:
+        other.start()
+        other.join(timeout=0.3)
+        assert not values
+    other.join(timeout=60)
+    assert values == [photometric_loss(rgb, target).item()]
 
 
 def test_shapes_that_do_not_fit_are_refused():
