@@ -197,7 +197,7 @@ def train(
 
     for iteration in progress:
         means_lr = position_lr(options.optimiser, iteration, scene.extent)
-        sh_degree = min(iteration // 1000, options.sh_degree)
+        sh_degree = active_sh_degree(iteration, options.sh_degree)
         background = usual_background
         if options.random_background:
             background = state.views.random_colour().to(engine.device)
@@ -246,6 +246,11 @@ def train(
     log.close()
     if remaining:
         save_summary(model_path, state, len(remaining), time.perf_counter() - started)
+
+
+def active_sh_degree(iteration: int, highest: int) -> int:
+    """The degree in use at `iteration` (from 1): one more every thousand iterations."""
+    return min(iteration // 1000, highest)
 
 
 def is_checkpoint(options: Options, iteration: int) -> bool:
@@ -378,7 +383,7 @@ def report(
     guided: dict[str, float],
 ) -> None:
     """A row in the log, and loss, PSNR and count beside the bar."""
-    value, quality = float(loss), psnr(rgb.clamp(0, 1), target)
+    value, quality = float(loss.detach()), psnr(rgb.clamp(0, 1), target)
     count = len(state.gaussians["means"])
     log.write(state.iteration, loss=value, psnr=quality, gaussians=count, **guided)
     progress.set_postfix(loss=f"{value:.4f}", psnr=f"{quality:.2f}", gaussians=count, refresh=False)

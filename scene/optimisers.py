@@ -37,10 +37,10 @@ class OptimiserOptions:
 
 
 def position_lr(options: OptimiserOptions, iteration: int, extent: float) -> float:
-    """Learning rate of the positions at `iteration` (from 1), scene units: log-linear between two ends."""
+    """Learning rate of positions at `iteration` (from 1), scene units: log-linear; 0 if an end is 0."""
     first, last = options.position_lr_init, options.position_lr_final
     if not first or not last:
-        return extent * max(first, last) * (iteration <= options.position_lr_max_steps)
+        return 0.0
     progress = min(iteration / max(options.position_lr_max_steps, 1), 1.0)
     return extent * math.exp((1 - progress) * math.log(first) + progress * math.log(last))
 

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import BUSY, run_train
+from tests.small_scene import write_small_scene
+
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -13,3 +16,15 @@ def data_root() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real scenes at {DATA}")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def small_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of nine 48 x 40 pictures of 60 Gaussians; not to be written to."""
+    return write_small_scene(tmp_path_factory.mktemp("data") / "small")
+
+
+@pytest.fixture(scope="session")
+def unbroken(small_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 60 busy iterations in one go."""
+    return run_train(small_scene, tmp_path_factory.mktemp("unbroken"), "--iterations", 60, *BUSY)

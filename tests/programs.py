@@ -1,0 +1,43 @@
+"""The programs as a user runs them, and train.py called from a test."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import train
+from utils.options import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAIN = ("--lambda_sds", "0", "--quiet", "--device", "cpu")
+BUSY = (
+    *("--densify_from_iter", 5, "--densification_interval", 10, "--opacity_reset_interval", 25),
+    *("--densify_until_iter", 60, "--checkpoint_interval", 10, "--test_iterations", -1),
+)
+"""Flags under which growing, splitting, pruning and a reset all happen within 60 iterations."""
+
+
+def run_train(source: Path, model: Path, *flags: Any) -> Path:
+    """Trains in this process, unguided unless the flags say otherwise; returns the model's folder."""
+    words = ["-s", str(source), "-m", str(model), *PLAIN, *(str(flag) for flag in flags)]
+    train.main(parse(train.Options, words, train.REFUSED), ["train.py", *words])
+    return model
+
+
+def run_program(name: str, *flags: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program of the repository in a process of its own and waits for it."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / name), *(str(flag) for flag in flags)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def ply(model: Path, iteration: int) -> bytes:
+    """The saved model of an iteration, as bytes."""
+    return (model / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply").read_bytes()

@@ -1,0 +1,110 @@
+"""Guidance in the loop: it adds what it says, and touches nothing else."""
+
+import pytest
+import torch
+
+import train
+from sds_guidance import Guidance
+from tests.programs import BUSY, ply, run_program, run_train
+from tests.sds_guidance.fakes import FakePrior, save_tiny_model
+from utils.checkpoints import checkpoint_path
+
+GUIDED = (
+    *("--lambda_sds", 0.2, "--guidance_from", 0, "--guidance_interval", 2, "--guidance_warmup", 0),
+    *("--guidance_resolution", 64),
+)
+
+
+def with_prior(monkeypatch: pytest.MonkeyPatch, error: float) -> FakePrior:
+    """Lets train.py guide with a prior whose residual is `error` everywhere."""
+    prior = FakePrior(error)
+
+    def load(options, *, sample_camera, iterations, seed, device, **_) -> Guidance:
+        states = torch.zeros(2, 1, 1)
+        return Guidance(
+            options, prior, states, sample_camera, iterations=iterations, seed=seed, device=device
+        )
+
+    monkeypatch.setattr(train, "load_guidance", load)
+    return prior
+
+
+def test_a_prior_that_says_nothing_changes_no_bit(small_scene, unbroken, tmp_path, monkeypatch):
+    prior = with_prior(monkeypatch, 0.0)
+    run_train(small_scene, tmp_path, "--iterations", 60, *BUSY, *GUIDED)
+    assert prior.calls == 29  # every second iteration from 1 to 57 = 0.95 * 60
+    assert ply(tmp_path, 60) == ply(unbroken, 60)
+    assert '"guidance_t"' in (tmp_path / "log.jsonl").read_text()
+
+
+def test_a_prior_that_says_something_changes_the_model(small_scene, unbroken, tmp_path, monkeypatch):
+    with_prior(monkeypatch, 0.3)
+    run_train(small_scene, tmp_path, "--iterations", 60, *BUSY, *GUIDED)
+    assert ply(tmp_path, 60) != ply(unbroken, 60)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.5])
+def test_densification_sees_the_photograph_only(small_scene, tmp_path, monkeypatch, error):
+    """After ten common steps, the statistics of a guided eleventh equal, bit for bit, an unguided one's."""
+    with_prior(monkeypatch, error)
+    flags = ("--iterations", 11, *BUSY, *GUIDED, "--guidance_from", 0.95, "--guidance_until", 1)
+    run_train(small_scene, tmp_path / "guided", *flags, "--densify_from_iter", 50)
+    plain = ("--iterations", 11, *BUSY, "--densify_from_iter", 50)
+    run_train(small_scene, tmp_path / "plain", *plain)
+    guided, unguided = (
+        torch.load(checkpoint_path(tmp_path / name, 11), weights_only=True)["training"]
+        for name in ("guided", "plain")
+    )
+    for key in ("grad2d", "count"):
+        assert torch.equal(guided["densification"]["state"][key], unguided["densification"]["state"][key])
+    assert torch.equal(guided["gaussians"]["means"], unguided["gaussians"]["means"]) is (error == 0.0)
+
+
+def test_guided_and_resumed_equals_guided_unbroken(small_scene, tmp_path, monkeypatch):
+    with_prior(monkeypatch, 0.3)
+    flags = ("--iterations", 40, *BUSY, *GUIDED)
+    run_train(small_scene, tmp_path / "a", *flags)
+    original = train.save_checkpoint
+
+    class Stop(Exception):
+        pass
+
+    def stopping(model_path, state, keep):
+        original(model_path, state, keep)
+        if state["iteration"] == 20:
+            raise Stop
+
+    monkeypatch.setattr(train, "save_checkpoint", stopping)
+    with pytest.raises(Stop):
+        run_train(small_scene, tmp_path / "b", *flags)
+    monkeypatch.setattr(train, "save_checkpoint", original)
+    run_train(small_scene, tmp_path / "b", *flags, "--resume")
+    assert ply(tmp_path / "a", 40) == ply(tmp_path / "b", 40)
+
+
+def test_views_that_are_not_finite_are_dropped_and_training_goes_on(small_scene, tmp_path, monkeypatch):
+    with_prior(monkeypatch, float("nan"))
+    run_train(small_scene, tmp_path / "nan", "--iterations", 20, *BUSY, *GUIDED)
+    run_train(small_scene, tmp_path / "plain", "--iterations", 20, *BUSY)
+    assert ply(tmp_path / "nan", 20) == ply(tmp_path / "plain", 20)
+    assert '"guidance_dropped": 1.0' in (tmp_path / "nan" / "log.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_the_command_of_the_readme_guides_with_a_folder(small_scene, tmp_path):
+    folder = save_tiny_model(tmp_path / "model", "v_prediction")
+    flags = ["-s", small_scene, "-m", tmp_path / "out", "--device", "cpu", "--lambda_sds", 0.2]
+    result = run_program(
+        "train.py", *flags, "--guidance_model", folder, "--iterations", 20, "--guidance_resolution", 64
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--guidance_interval" in result.stdout and "of an expected" in result.stdout
+    assert ply(tmp_path / "out", 20)
+
+
+def test_a_missing_model_stops_before_the_start_with_the_unguided_command(small_scene, tmp_path):
+    flags = ["-s", small_scene, "-m", tmp_path / "out", "--guidance_model", tmp_path / "nowhere"]
+    result = run_program("train.py", *flags)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "--lambda_sds 0" in result.stderr and str(small_scene) in result.stderr
+    assert not (tmp_path / "out").exists()

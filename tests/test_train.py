@@ -1,0 +1,276 @@
+"""train.py: outputs, schedules, and that the same seed gives the same bits, resumed or killed or not."""
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import train
+from scene.gaussians import load_ply
+from tests.programs import BUSY, PLAIN, ROOT, ply, run_program, run_train
+from utils.checkpoints import checkpoint_path, load_newest_checkpoint
+from utils.errors import UserError, Warnings
+from utils.errors import run_program as end_program
+from utils.options import load_cfg_args, load_settings
+
+
+def test_training_fits_the_photographs(small_scene, tmp_path):
+    model = run_train(
+        small_scene, tmp_path, "--eval", "--iterations", 300, "--test_iterations", 1, 300, "--seed", 3
+    )
+    rows = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
+    test = {row["iteration"]: row["test_psnr"] for row in rows if "test_psnr" in row}
+    assert sorted(test) == [1, 300]
+    assert test[300] > test[1] + 6 and test[300] > 20
+
+
+def test_outputs_lie_where_the_reference_puts_them(small_scene, unbroken):
+    for name in ("cfg_args", "cameras.json", "input.ply", "chkpnt60.pth", "settings.json", "training.json"):
+        assert (unbroken / name).is_file(), name
+    saved = load_cfg_args(unbroken)
+    assert saved["sh_degree"] == 3 and saved["source_path"] == str(small_scene) and not saved["eval"]
+    assert (unbroken / "cfg_args").read_text().startswith("Namespace(sh_degree=3, source_path=")
+    cameras = json.loads((unbroken / "cameras.json").read_text())
+    assert set(cameras[0]) == {"id", "img_name", "width", "height", "position", "rotation", "fy", "fx"}
+    settings = load_settings(unbroken)
+    assert settings["options"]["scene"]["source_path"] == str(small_scene)
+    assert settings["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert "points3d.ply" in settings["scene"]["points"]
+    gaussians, _ = load_ply(unbroken / "point_cloud/iteration_60/point_cloud.ply")
+    assert json.loads((unbroken / "training.json").read_text())["gaussians"] == len(gaussians["means"])
+
+
+def test_the_busy_run_grew(unbroken):
+    assert len(load_ply(unbroken / "point_cloud/iteration_60/point_cloud.ply")[0]["means"]) > 60
+
+
+def test_same_seed_same_bits_and_another_seed_others(small_scene, unbroken, tmp_path):
+    again = run_train(small_scene, tmp_path / "a", "--iterations", 60, *BUSY)
+    other = run_train(small_scene, tmp_path / "b", "--iterations", 60, *BUSY, "--seed", 1)
+    assert ply(again, 60) == ply(unbroken, 60)
+    assert ply(other, 60) != ply(unbroken, 60)
+
+
+def test_scheduled_files_appear_right_after_their_iteration(small_scene, tmp_path, monkeypatch):
+    seen = {}
+    original = train.save_checkpoint
+
+    def spy(model_path, state, keep):
+        original(model_path, state, keep)
+        seen[state["iteration"]] = {str(p.relative_to(model_path)) for p in model_path.rglob("*.p*")}
+
+    monkeypatch.setattr(train, "save_checkpoint", spy)
+    model = run_train(
+        small_scene,
+        tmp_path,
+        *("--iterations", 9, "--save_iterations", 4, "--checkpoint_iterations", 2),
+        *("--checkpoint_interval", 4, "--test_iterations", -1),
+    )
+    assert sorted(seen) == [2, 4, 8, 9]
+    saved = "point_cloud/iteration_4/point_cloud.ply"
+    assert saved not in seen[2] and saved in seen[4]
+    # of the regular ones the newest two stay, and the one that was asked for stays for good
+    assert {path.name for path in model.glob("chkpnt*")} == {"chkpnt2.pth", "chkpnt8.pth", "chkpnt9.pth"}
+    assert {path.name for path in (model / "point_cloud").iterdir()} == {"iteration_4", "iteration_9"}
+
+
+@pytest.mark.parametrize("iterations", [(1, 0), (999, 0), (1000, 1), (2500, 2), (9000, 3)])
+def test_sh_degree_rises_every_thousand_iterations(iterations):
+    iteration, degree = iterations
+    assert train.active_sh_degree(iteration, 3) == degree
+    assert train.active_sh_degree(iteration, 1) == min(degree, 1)
+
+
+def test_resumed_equals_unbroken(small_scene, unbroken, tmp_path):
+    flags = ("--iterations", 60, *BUSY)
+
+    class Stop(Exception):
+        pass
+
+    def stopping(*arguments, **keywords):
+        if len(state) == 33:
+            raise Stop
+        state.append(0)
+        return original(*arguments, **keywords)
+
+    state: list[int] = []
+    original = train.photometric_loss
+    train.photometric_loss = stopping
+    try:
+        with pytest.raises(Stop):
+            run_train(small_scene, tmp_path, *flags)
+    finally:
+        train.photometric_loss = original
+    assert not (tmp_path / "point_cloud").exists()
+    run_train(small_scene, tmp_path, *flags, "--resume")
+    assert ply(tmp_path, 60) == ply(unbroken, 60)
+    assert (tmp_path / "log.jsonl").read_text() == (unbroken / "log.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_same_bits(small_scene, unbroken, tmp_path):
+    """SIGKILL at several moments, in the midst of steps and of writing."""
+    flags = ["-s", small_scene, "-m", tmp_path, *PLAIN, "--iterations", 60, *BUSY, "--resume"]
+    command = [sys.executable, str(ROOT / "train.py"), *(str(flag) for flag in flags)]
+    for checkpoint, pause in ((10, 0.0), (20, 0.013), (40, 0.04)):
+        process = subprocess.Popen(command, cwd=ROOT)
+        deadline = time.monotonic() + 120
+        while not checkpoint_path(tmp_path, checkpoint).exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished = run_program("train.py", *flags)
+    assert finished.returncode == 0, finished.stderr
+    assert ply(tmp_path, 60) == ply(unbroken, 60)
+    assert (tmp_path / "log.jsonl").read_text() == (unbroken / "log.jsonl").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["default", "mcmc"])
+def test_bits_do_not_depend_on_the_number_of_threads(small_scene, tmp_path, strategy):
+    flags = ["-s", small_scene, *PLAIN, "--iterations", 40, *BUSY, "--densification", strategy]
+    for threads in ("1", "2"):
+        environment = {"NUMBA_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        result = run_program("train.py", *flags, "-m", tmp_path / threads, **environment)
+        assert result.returncode == 0, result.stderr
+    assert ply(tmp_path / "1", 40) == ply(tmp_path / "2", 40)
+
+
+def test_a_damaged_checkpoint_is_passed_over(small_scene, unbroken, tmp_path):
+    run_train(small_scene, tmp_path, "--iterations", 60, *BUSY)
+    path = checkpoint_path(tmp_path, 60)
+    path.write_bytes(path.read_bytes()[:1000])
+    warnings = Warnings()
+    saved = load_newest_checkpoint(tmp_path, warnings)
+    assert saved is not None and saved["iteration"] == 50 and "chkpnt60" in warnings.lines()[0]
+    run_train(small_scene, tmp_path, "--iterations", 60, *BUSY, "--resume")
+    assert ply(tmp_path, 60) == ply(unbroken, 60)
+
+
+def test_resuming_a_finished_run_changes_nothing(small_scene, tmp_path):
+    flags = ("--iterations", 10, *BUSY)
+    run_train(small_scene, tmp_path, *flags)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    run_train(small_scene, tmp_path, *flags, "--resume")
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_resume_without_a_run_starts_one(small_scene, tmp_path):
+    run_train(small_scene, tmp_path / "new", "--iterations", 3, "--resume")
+    assert ply(tmp_path / "new", 3)
+
+
+def test_another_runs_folder_is_refused_and_left_alone(small_scene, tmp_path):
+    run_train(small_scene, tmp_path, "--iterations", 3)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"already holds a run.*--resume.*--overwrite"):
+        run_train(small_scene, tmp_path, "--iterations", 3)
+    with pytest.raises(UserError, match=r"--iterations: was 3, now 4\n  --sh_degree: was 3, now 2"):
+        run_train(small_scene, tmp_path, "--iterations", 4, "--sh_degree", 2, "--resume")
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_overwrite_replaces_the_run_and_keeps_other_files(small_scene, tmp_path):
+    run_train(small_scene, tmp_path, "--iterations", 4, "--save_iterations", 2)
+    (tmp_path / "notes.txt").write_text("mine")
+    run_train(small_scene, tmp_path, "--iterations", 3, "--overwrite")
+    assert [path.name for path in (tmp_path / "point_cloud").iterdir()] == ["iteration_3"]
+    assert [path.name for path in tmp_path.glob("chkpnt*")] == ["chkpnt3.pth"]
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_starts_from_a_gaussian_ply(small_scene, unbroken, tmp_path):
+    start = unbroken / "point_cloud/iteration_60/point_cloud.ply"
+    run_train(small_scene, tmp_path, "--init_ply", start, "--iterations", 1, "--position_lr_init", 0)
+    first, _ = load_ply(start)
+    again, _ = load_ply(tmp_path / "point_cloud/iteration_1/point_cloud.ply")
+    assert torch.equal(first["means"], again["means"])
+    assert not torch.equal(first["sh0"], again["sh0"])
+    with pytest.raises(UserError, match="give --sh_degree 3"):
+        run_train(small_scene, tmp_path / "b", "--init_ply", start, "--sh_degree", 1)
+
+
+def test_random_background_reaches_the_renderer(small_scene, tmp_path, monkeypatch):
+    colours = []
+    original = train.render
+
+    def spy(*arguments, **keywords):
+        colours.append(keywords["background"])
+        return original(*arguments, **keywords)
+
+    monkeypatch.setattr(train, "render", spy)
+    run_train(small_scene, tmp_path, "--iterations", 4, "--random_background", "--test_iterations", -1)
+    assert len({tuple(colour.tolist()) for colour in colours}) == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--iterations", "0"], "--iterations 0"),
+        (["--sh_degree", "4"], "--sh_degree 4"),
+        (["--lambda_dssim", "1.5"], "--lambda_dssim 1.5"),
+        (["--feature_lr", "-1"], "--feature_lr -1.0"),
+        (["--max_gaussians", "-5"], "--max_gaussians -5"),
+        (["--lambda_sds", "-0.1"], "--lambda_sds -0.1"),
+        (["--n_views", "99"], "--n_views 99"),
+        (["--train_test_exp"], "--train_test_exp is not supported"),
+        (["--optimizer_type=sparse_adam"], "--optimizer_type is not supported"),
+        (["--device", "cuda"], "--device cuda"),
+    ],
+)
+def test_bad_flags_are_one_message_and_write_nothing(small_scene, tmp_path, flags, message):
+    if flags == ["--device", "cuda"] and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UserError, match=message):
+        run_train(small_scene, tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_end_the_program_with_code_2_and_no_trace_back(tmp_path):
+    for flags, message in (
+        (["-s", tmp_path / "nowhere", *PLAIN], "nowhere"),
+        (["-s", tmp_path, *PLAIN], "is no dataset"),
+        (["-s", tmp_path, "--iteratoins", 7], "iterations"),
+    ):
+        result = run_program("train.py", *flags, "-m", tmp_path / "out")
+        assert result.returncode == 2
+        assert message in result.stderr and "Traceback" not in result.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_scene, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("scene.gaussians.PlyData.write", full)
+    with pytest.raises(SystemExit) as end:
+        end_program(lambda: run_train(small_scene, tmp_path, "--iterations", 2) and None)
+    assert end.value.code == 2
+    assert "the disk is full" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("point_cloud.ply"))
+
+
+def test_unguided_training_imports_nothing_of_diffusers(small_scene, tmp_path):
+    code = (
+        "import sys; from tests.programs import run_train; from pathlib import Path; "
+        f"run_train(Path({str(small_scene)!r}), Path({str(tmp_path)!r}), '--iterations', 2); "
+        "print([name for name in ('diffusers', 'transformers') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert result.stdout.strip().endswith("[]")
+
+
+def test_log_has_numbers_and_losses_fall(unbroken):
+    rows = [json.loads(line) for line in (unbroken / "log.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == [10, 20, 30, 40, 50, 60]
+    assert all(np.isfinite([row["loss"], row["psnr"]]).all() for row in rows)
