@@ -153,20 +153,22 @@ class Guidance:
     def measure(self, render: Callable[[Camera], View]) -> float:
         """Seconds that one guided view costs: rendering, prior and both ways back; changes no state of ours.
 
-        Gradients of whatever `render` draws are accumulated and are to be cleared afterwards. A quick prior
-        is timed again, since the first call includes compilation and allocation.
+        The rendering is warmed up, since its first call may compile; a quick prior is timed three times.
+        Gradients of whatever `render` draws are accumulated and are to be cleared afterwards.
 
         Args:
             render: the trainer's own rendering of a camera.
         """
         state = self.state_dict()
+        camera = self.sample_camera(self.generator, self.first / self.iterations)
+        warm = render(camera).rgb
+        warm.backward(torch.zeros_like(warm))
         seconds = math.inf
         for _ in range(3):
             started = time.perf_counter()
-            view = render(self.sample_camera(self.generator, self.first / self.iterations))
+            view = render(camera)
             gradient = self._distil(view, self.first).gradient
-            if view.rgb.requires_grad:
-                view.rgb.backward(gradient)
+            view.rgb.backward(gradient)
             if gradient.is_cuda:
                 torch.cuda.synchronize()
             seconds = min(seconds, time.perf_counter() - started)
