@@ -1,0 +1,100 @@
+"""Files are whole or not there at all; warnings are counted; mistakes end with code 2."""
+
+import errno
+
+import pytest
+import torch
+
+from utils.checkpoints import checkpoint_iterations, load_newest_checkpoint, save_checkpoint
+from utils.determinism import sigmoid, single_threaded
+from utils.errors import UserError, Warnings, run_program
+from utils.files import whole_file, write_json
+from utils.training_log import TrainingLog
+
+
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    with whole_file(path, "w") as file:
+        file.write("old")
+    with pytest.raises(ZeroDivisionError), whole_file(path, "w") as file:
+        file.write("half")
+        file.flush()
+        _ = 1 / 0
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+
+
+def test_json_is_whole_too(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert (tmp_path / "a.json").read_text() == '{\n "a": 1\n}\n'
+
+
+def test_warnings_are_one_line_a_kind_with_a_count():
+    warnings = Warnings()
+    for name in "abcd":
+        warnings.add("photograph missing", name)
+    warnings.add("something else")
+    assert warnings.lines() == [
+        "warning: photograph missing (4 times): a, b, c, ...",
+        "warning: something else",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "text"),
+    [
+        (UserError("wrong flag"), 2, "error: wrong flag\n"),
+        (OSError(errno.ENOSPC, "full", "x.ply"), 2, "error: x.ply: the disk is full"),
+        (PermissionError(errno.EACCES, "no", "x.ply"), 2, "error: x.ply: permission denied"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_programs_end_with_one_message(failure, code, text, capsys):
+    def fail():
+        raise failure
+
+    with pytest.raises(SystemExit) as end:
+        run_program(fail)
+    assert end.value.code == code and capsys.readouterr().err.startswith(text)
+
+
+def test_defects_of_ours_keep_their_trace_back():
+    with pytest.raises(ZeroDivisionError):
+        run_program(lambda: 1 / 0)
+
+
+def test_checkpoints_keep_the_newest_two_and_those_asked_for(tmp_path):
+    for iteration in (10, 20, 30, 40):
+        save_checkpoint(tmp_path, {"iteration": iteration, "x": torch.ones(2)}, keep={10})
+    assert checkpoint_iterations(tmp_path) == [10, 30, 40]
+    saved = load_newest_checkpoint(tmp_path, Warnings())
+    assert saved is not None and saved["iteration"] == 40 and torch.equal(saved["x"], torch.ones(2))
+    for iteration in (10, 30, 40):
+        (tmp_path / f"chkpnt{iteration}.pth").write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 3 checkpoints"):
+        load_newest_checkpoint(tmp_path, Warnings())
+
+
+def test_the_log_is_cut_behind_the_checkpoint(tmp_path):
+    log = TrainingLog(tmp_path)
+    for iteration in (10, 20, 30):
+        log.write(iteration, loss=1 / iteration)
+    log.close()
+    path = tmp_path / "log.jsonl"
+    path.write_text(path.read_text() + '{"iteration": 40, "lo')  # killed in the midst of a row
+    TrainingLog(tmp_path, resumed_after=20).close()
+    assert [line[:16] for line in path.read_text().splitlines()] == ['{"iteration": 10', '{"iteration": 20']
+    TrainingLog(tmp_path).close()
+    assert path.read_text() == ""
+
+
+def test_sigmoid_equals_torch_and_keeps_its_bits_at_any_thread_count():
+    logits = torch.randn(100_003, generator=torch.Generator().manual_seed(0)) * 5
+    torch.testing.assert_close(sigmoid(logits), torch.sigmoid(logits))
+    extreme = torch.tensor([-1e30, -100.0, 100.0, 1e30], requires_grad=True)
+    sigmoid(extreme).sum().backward()
+    assert extreme.grad is not None and extreme.grad.isfinite().all()
+    with single_threaded():
+        alone = sigmoid(logits)
+    assert torch.equal(alone, sigmoid(logits))

@@ -1,0 +1,94 @@
+"""Command line, settings and cfg_args: written, read back, compared, and refused by name."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import pytest
+import tyro
+
+from utils.errors import UserError
+from utils.options import (
+    differences,
+    from_plain,
+    load_cfg_args,
+    load_settings,
+    parse,
+    save_cfg_args,
+    save_settings,
+    to_plain,
+)
+
+
+@dataclass
+class Group:
+    """Some."""
+
+    source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
+    """Where."""
+    resolution: Annotated[int, tyro.conf.arg(aliases=["-r"])] = -1
+    """How large."""
+
+
+@dataclass
+class Options:
+    """All."""
+
+    group: Group = field(default_factory=Group)
+    eval: bool = False
+    """Hold out."""
+    test_iterations: tuple[int, ...] = (7000, 30_000)
+    """When."""
+
+
+def test_flags_are_spelt_as_in_the_reference():
+    options = parse(Options, ["-s", "x", "-r", "-1", "--eval", "--test_iterations", "1", "2"])
+    assert options == Options(Group("x", -1), True, (1, 2))
+    assert parse(Options, ["--source_path=x", "--test_iterations", "-1"]).test_iterations == (-1,)
+    assert parse(Options, []) == Options()
+
+
+def test_flags_of_others_are_refused_by_name():
+    for words in (["--depths", "x"], ["--depths=x"]):
+        with pytest.raises(UserError, match="--depths is not supported: not yet"):
+            parse(Options, words, {"--depths": "not yet"})
+
+
+def test_settings_come_back_equal(tmp_path):
+    options = Options(Group("a b", 4), True, ())
+    save_settings(tmp_path, options, versions={"torch": "2"})
+    saved = load_settings(tmp_path)
+    assert saved is not None and saved["versions"] == {"torch": "2"}
+    assert from_plain(Options, saved["options"]) == options
+    assert load_settings(tmp_path / "nowhere") is None
+
+
+def test_settings_of_another_version_keep_what_they_know():
+    assert from_plain(Options, {"eval": True, "unknown": 1, "group": {"resolution": 8}}) == Options(
+        Group(resolution=8), True
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"options": 3}', "\xff"])
+def test_damaged_settings_are_named(tmp_path, content):
+    (tmp_path / "settings.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match="settings.json"):
+        load_settings(tmp_path)
+
+
+def test_differences_name_the_flag_and_both_values():
+    old, new = to_plain(Options(Group("a", 1))), to_plain(Options(Group("b", 1), eval=True))
+    assert differences(old, new) == ["--source_path: was 'a', now 'b'", "--eval: was False, now True"]
+    assert differences(old, new, frozenset({"eval", "source_path"})) == []
+
+
+def test_cfg_args_come_back_and_are_never_evaluated(tmp_path):
+    values = {"sh_degree": 3, "source_path": "/a b/it's", "eval": True, "images": "images"}
+    save_cfg_args(tmp_path, values)
+    text = (tmp_path / "cfg_args").read_text()
+    assert text.startswith("Namespace(sh_degree=3, source_path=") and "\n" not in text
+    assert load_cfg_args(tmp_path) == values
+    (tmp_path / "cfg_args").write_text("Namespace(a=__import__('os').getcwd())")
+    with pytest.raises(UserError, match="cfg_args"):
+        load_cfg_args(tmp_path)
+    with pytest.raises(UserError, match="holds no trained model"):
+        load_cfg_args(tmp_path / "nowhere")
