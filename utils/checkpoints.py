@@ -52,7 +52,8 @@ def load_newest_checkpoint(model_path: Path, warnings: Warnings) -> dict[str, An
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as problem:
-            warnings.add("a damaged checkpoint was passed over", f"{path} ({str(problem).splitlines()[0]})")
+            reason = (str(problem) or type(problem).__name__).splitlines()[0]
+            warnings.add("a damaged checkpoint was passed over", f"{path} ({reason})")
     if iterations:
         raise UserError(f"none of the {len(iterations)} checkpoints in {model_path} can be read; start again")
     return None

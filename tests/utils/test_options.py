@@ -71,7 +71,7 @@ def test_settings_of_another_version_keep_what_they_know():
 @pytest.mark.parametrize("content", ["{", "[]", '{"options": 3}', "\xff"])
 def test_damaged_settings_are_named(tmp_path, content):
     (tmp_path / "settings.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError, match="settings.json"):
+    with pytest.raises(UserError, match=r"settings\.json"):
         load_settings(tmp_path)
 
 
