@@ -334,7 +334,8 @@ def _nothing(views: Sequence[View]) -> Tensor:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
+    """The mean; 0.0 where every view was dropped, since the log's JSON has no NaN."""
+    return sum(values) / len(values) if values else 0.0
 
 
 def _clock(seconds: float) -> str:

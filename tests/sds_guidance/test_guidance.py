@@ -153,6 +153,7 @@ def test_a_view_that_is_not_finite_is_dropped_counted_and_forgotten(error):
     gradient, scalars = applied(guidance, 2)
     assert torch.equal(gradient, torch.zeros(3, 64, 64))
     assert scalars["guidance_dropped"] == 1
+    assert all(math.isfinite(value) for value in scalars.values())
     assert guidance.weight.state_dict() == before
     prior.error = 0.5
     gradient, scalars = applied(guidance, 3)
