@@ -215,12 +215,9 @@ def train(
 
         guided: dict[str, float] = {}
         if guidance and (novel_cameras := guidance.cameras(iteration)):
-            novel = [look(it, sh_degree=sh_degree, background=background, depth=True) for it in novel_cameras]
-            views = [
-                View(it, seen.rgb, seen.alpha, seen.depth)
-                for it, seen in zip(novel_cameras, novel, strict=True)
-            ]
-            result = guidance(views, iteration, photometric_norm=float(rendering.rgb.grad.norm()))
+            see = partial(look, sh_degree=sh_degree, background=background)
+            views = [view_from(novel, see) for novel in novel_cameras]
+            result = guidance(views, iteration, photometric_norm=gradient_norm(rendering.rgb))
             result.loss.backward()
             guided = result.scalars
 
@@ -305,10 +302,6 @@ def settle_interval(guidance: Guidance, options: Options, state: TrainingState, 
         render, gaussians=state.gaussians, engine=engine, sh_degree=options.sh_degree, background=background
     )
 
-    def view(camera: Camera) -> View:
-        rendering = look(camera, depth=True)
-        return View(camera, rendering.rgb, rendering.alpha, rendering.depth)
-
     def unguided() -> float:
         started = time.perf_counter()
         camera = state.views.cameras[0]
@@ -316,11 +309,27 @@ def settle_interval(guidance: Guidance, options: Options, state: TrainingState, 
         photometric_loss(look(camera).rgb, target, weight, options.lambda_dssim).backward()
         return time.perf_counter() - started
 
-    guided_seconds, unguided_seconds = guidance.measure(view), min(unguided() for _ in range(3))
+    guided_seconds, unguided_seconds = (
+        guidance.measure(partial(view_from, look=look)),
+        min(unguided() for _ in range(3)),
+    )
     for parameter in state.gaussians.values():
         parameter.grad = None
     guidance.choose_interval(guided_seconds, unguided_seconds)
     return guidance.plan(guided_seconds, unguided_seconds)
+
+
+def view_from(camera: Camera, look: Callable[..., Rendering]) -> View:
+    """What guidance gets to see from `camera`."""
+    rendering = look(camera, depth=True)
+    assert rendering.depth is not None
+    return View(camera, rendering.rgb, rendering.alpha, rendering.depth)
+
+
+def gradient_norm(rgb: Tensor) -> float:
+    """L2 norm of the gradient that has arrived at an image."""
+    assert rgb.grad is not None
+    return float(rgb.grad.norm())
 
 
 def photograph(camera: Camera) -> Photograph:

@@ -38,7 +38,7 @@ def test_outputs_lie_where_the_reference_puts_them(small_scene, unbroken):
     assert (unbroken / "cfg_args").read_text().startswith("Namespace(sh_degree=3, source_path=")
     cameras = json.loads((unbroken / "cameras.json").read_text())
     assert set(cameras[0]) == {"id", "img_name", "width", "height", "position", "rotation", "fy", "fx"}
-    settings = load_settings(unbroken)
+    settings = load_settings(unbroken) or {}
     assert settings["options"]["scene"]["source_path"] == str(small_scene)
     assert settings["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "points3d.ply" in settings["scene"]["points"]
@@ -252,7 +252,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_scene, tmp_pat
 
     monkeypatch.setattr("scene.gaussians.PlyData.write", full)
     with pytest.raises(SystemExit) as end:
-        end_program(lambda: run_train(small_scene, tmp_path, "--iterations", 2) and None)
+        end_program(lambda: run_train(small_scene, tmp_path, "--iterations", 2))
     assert end.value.code == 2
     assert "the disk is full" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("point_cloud.ply"))

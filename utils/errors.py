@@ -46,7 +46,7 @@ class Warnings:
         self.kinds.clear()
 
 
-def run_program(program: Callable[[], None]) -> NoReturn:
+def run_program(program: Callable[[], object]) -> NoReturn:
     """Runs a program's main function and ends the process.
 
     Exit code 0; 2 with one message for a `UserError`, a full disk or a folder that may not be written;

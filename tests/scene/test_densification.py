@@ -8,6 +8,7 @@ from scene.densification import NO_CAP, Densification, DensificationOptions
 from scene.optimisers import OptimiserOptions, make_optimisers
 from tests.small_scene import some_gaussians
 from utils.errors import UserError, Warnings
+from utils.options import from_plain
 
 EXTENT = 1.0
 
@@ -144,7 +145,7 @@ def test_cap_in_force():
 @pytest.mark.parametrize("flag", ["densification_interval", "opacity_reset_interval"])
 def test_bad_values_name_flag_and_value(flag):
     with pytest.raises(UserError, match=f"--{flag} 0"):
-        DensificationOptions(**{flag: 0}).check()
+        from_plain(DensificationOptions, {flag: 0}).check()
 
 
 def test_state_goes_through_a_checkpoint():

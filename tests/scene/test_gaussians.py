@@ -1,5 +1,7 @@
 """The Gaussians' start from points and their PLY file."""
 
+from typing import Any
+
 import numpy as np
 import plyfile
 import pytest
@@ -66,7 +68,7 @@ def test_ply_renders_the_same_pixels(tmp_path):
     save_ply(tmp_path / "a.ply", gaussians)
     again, info = load_ply(tmp_path / "a.ply")
     assert not info.antialiased
-    how = {"sh_degree": 3, "background": torch.ones(3), "engine": cpu_engine()}
+    how: dict[str, Any] = {"sh_degree": 3, "background": torch.ones(3), "engine": cpu_engine()}
     assert torch.equal(render(camera, gaussians, **how).rgb, render(camera, again, **how).rgb)
 
 
