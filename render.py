@@ -24,11 +24,12 @@ from tqdm import tqdm
 from gaussian_renderer import Rendering, choose_engine, render
 from scene.camera_paths import orbit
 from scene.cameras import Camera
-from scene.dataset import Scene, SceneOptions, load_scene
+from scene.dataset import Scene, load_scene
 from scene.gaussians import load_ply
+from scene.model_folder import find_ply, saved_scene_options
 from utils.errors import UserError, Warnings, run_program
 from utils.images import image_pixels, write_png
-from utils.options import from_plain, load_cfg_args, load_settings, parse
+from utils.options import parse
 from utils.video import write_video
 
 ORBIT_FRAMES, FRAMES_PER_SECOND = 240, 30
@@ -100,34 +101,6 @@ def main(options: Options) -> None:
         write_video(path, orbit_frames(look, scene, options.quiet), FRAMES_PER_SECOND)
         if not options.quiet:
             print(f"orbit: {path}")
-
-
-def saved_scene_options(model_path: Path) -> SceneOptions:
-    """How the model's scene was read: from our `settings.json`, or else from the reference's `cfg_args`."""
-    if not model_path.is_dir():
-        raise UserError(f"model folder {model_path} does not exist; check -m")
-    saved = load_settings(model_path)
-    plain = saved["options"]["scene"] if saved else load_cfg_args(model_path)
-    return from_plain(SceneOptions, plain)
-
-
-def find_ply(model_path: Path, iteration: int) -> tuple[int, Path]:
-    """The iteration, the last one for -1, and its PLY file."""
-    folder = model_path / "point_cloud"
-    saved = {
-        int(path.parent.name.removeprefix("iteration_")): path
-        for path in folder.glob("iteration_*/point_cloud.ply")
-        if path.parent.name.removeprefix("iteration_").isdigit()
-    }
-    if not saved:
-        raise UserError(f"no iteration_N/point_cloud.ply in {folder}; train first, or check -m")
-    if iteration == -1:
-        iteration = max(saved)
-    if iteration not in saved:
-        raise UserError(
-            f"--iteration {iteration}: {folder} holds {', '.join(map(str, sorted(saved)))}; choose one, or -1"
-        )
-    return iteration, saved[iteration]
 
 
 def render_views(

@@ -20,24 +20,24 @@ from tqdm import tqdm
 
 from gaussian_renderer import Engine, Rendering, choose_engine, render
 from scene.cameras import Camera
-from scene.dataset import Scene, SceneOptions, load_scene, write_cameras_json
+from scene.dataset import Scene, SceneOptions, load_scene
 from scene.densification import Densification, DensificationOptions
-from scene.gaussians import gaussians_from_points, is_splat_ply, load_ply, read_vertices, save_ply
+from scene.gaussians import gaussians_from_points, is_splat_ply, load_ply, read_vertices
+from scene.model_folder import save_model, write_reference_files
 from scene.novel_cameras import NovelCameras
 from scene.optimisers import OptimiserOptions, make_optimisers, position_lr
 from scene.photographs import Photograph
-from scene.points import save_point_cloud
 from scene.training_state import TrainingState, ViewOrder
 from sds_guidance import Guidance, View, load_guidance
 from sds_guidance.options import GuidanceOptions
 from utils.checkpoints import load_newest_checkpoint, save_checkpoint
-from utils.determinism import seed_everything
+from utils.determinism import seed_everything, threads
 from utils.errors import UserError, Warnings, run_program
 from utils.files import write_json
 from utils.image_metrics import psnr
 from utils.losses import photometric_loss
 from utils.memory import peak_memory
-from utils.options import parse, save_cfg_args, save_settings, to_plain
+from utils.options import parse, save_settings, to_plain
 from utils.run_folder import clear, default_model_path, resumes, versions
 from utils.training_log import TrainingLog
 
@@ -160,7 +160,9 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
 
     if not resuming:
         clear(model_path)
-        write_run_files(options, scene, model_path)
+        write_reference_files(model_path, scene, options.scene, options.sh_degree)
+        facts = {"versions": versions(), "threads": threads(), "scene": scene.summary()}
+        save_settings(model_path, options, **facts, guidance=guidance.description if guidance else None)
     saved = load_newest_checkpoint(model_path, warnings) if resuming else None
     if saved:
         state.load_state_dict(saved["training"])
@@ -254,12 +256,6 @@ def is_checkpoint(options: Options, iteration: int) -> bool:
     """Whether a checkpoint is written after this iteration; the last one always has one."""
     regular = options.checkpoint_interval and iteration % options.checkpoint_interval == 0
     return bool(regular) or iteration in (*options.checkpoint_iterations, options.iterations)
-
-
-def save_model(model_path: Path, iteration: int, gaussians: ParameterDict, antialiased: bool) -> None:
-    """Writes `point_cloud/iteration_N/point_cloud.ply`."""
-    path = model_path / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply"
-    save_ply(path, gaussians, antialiased=antialiased)
 
 
 def save_summary(model_path: Path, state: TrainingState, iterations: int, seconds: float) -> None:
@@ -357,29 +353,6 @@ def initial_gaussians(options: Options, scene: Scene, warnings: Warnings) -> Par
         opacity=opacity,
         scale=scale,
     )
-
-
-def write_run_files(options: Options, scene: Scene, model_path: Path) -> None:
-    """Settings, and the reference's `cfg_args`, `cameras.json` and `input.ply`."""
-    model_path.mkdir(parents=True, exist_ok=True)
-    save_cfg_args(
-        model_path,
-        {
-            "sh_degree": options.sh_degree,
-            "source_path": str(Path(options.scene.source_path).resolve()),
-            "model_path": str(model_path),
-            "images": options.scene.images,
-            "depths": "",
-            "resolution": options.scene.resolution,
-            "white_background": options.scene.white_background,
-            "train_test_exp": False,
-            "data_device": "cpu",
-            "eval": options.scene.eval,
-        },
-    )
-    write_cameras_json(model_path / "cameras.json", scene)
-    save_point_cloud(model_path / "input.ply", scene.points)
-    save_settings(model_path, options, versions=versions(), scene=scene.summary())
 
 
 def report(

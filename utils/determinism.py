@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +19,11 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (libraries still draw from it)
     torch.manual_seed(seed)
+
+
+def threads() -> dict[str, int]:
+    """How many threads torch and Numba use; a guided run's bits depend on torch's."""
+    return {"torch": torch.get_num_threads(), "numba": numba.get_num_threads()}
 
 
 def sigmoid(logits: Tensor) -> Tensor:

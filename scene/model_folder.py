@@ -1,0 +1,71 @@
+"""The files of a trained model in its folder, named and shaped as the reference's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.nn import ParameterDict
+
+from scene.dataset import Scene, SceneOptions, write_cameras_json
+from scene.gaussians import save_ply
+from scene.points import save_point_cloud
+from utils.errors import UserError
+from utils.options import from_plain, load_cfg_args, load_settings, save_cfg_args
+
+
+def write_reference_files(model_path: Path, scene: Scene, options: SceneOptions, sh_degree: int) -> None:
+    """Writes `cfg_args`, `cameras.json` and `input.ply`, which viewers and other tools look for."""
+    model_path.mkdir(parents=True, exist_ok=True)
+    values: Mapping[str, Any] = {
+        "sh_degree": sh_degree,
+        "source_path": options.source_path,
+        "model_path": str(model_path),
+        "images": options.images,
+        "depths": "",
+        "resolution": options.resolution,
+        "white_background": options.white_background,
+        "train_test_exp": False,
+        "data_device": "cpu",
+        "eval": options.eval,
+    }
+    save_cfg_args(model_path, values)
+    write_cameras_json(model_path / "cameras.json", scene)
+    save_point_cloud(model_path / "input.ply", scene.points)
+
+
+def save_model(model_path: Path, iteration: int, gaussians: ParameterDict, antialiased: bool) -> None:
+    """Writes `point_cloud/iteration_N/point_cloud.ply`."""
+    path = model_path / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply"
+    save_ply(path, gaussians, antialiased=antialiased)
+
+
+def find_ply(model_path: Path, iteration: int) -> tuple[int, Path]:
+    """The iteration, the last one for -1, and its PLY file.
+
+    Raises:
+        UserError: there is none; the iterations that there are are named.
+    """
+    folder = model_path / "point_cloud"
+    saved = {
+        int(path.parent.name.removeprefix("iteration_")): path
+        for path in folder.glob("iteration_*/point_cloud.ply")
+        if path.parent.name.removeprefix("iteration_").isdigit()
+    }
+    if not saved:
+        raise UserError(f"no iteration_N/point_cloud.ply in {folder}; train first, or check -m")
+    if iteration == -1:
+        iteration = max(saved)
+    if iteration not in saved:
+        raise UserError(
+            f"--iteration {iteration}: {folder} holds {', '.join(map(str, sorted(saved)))}; choose one, or -1"
+        )
+    return iteration, saved[iteration]
+
+
+def saved_scene_options(model_path: Path) -> SceneOptions:
+    """How the model's scene was read: from our `settings.json`, or else from the reference's `cfg_args`."""
+    if not model_path.is_dir():
+        raise UserError(f"model folder {model_path} does not exist; check -m")
+    saved = load_settings(model_path)
+    plain = saved["options"]["scene"] if saved else load_cfg_args(model_path)
+    return from_plain(SceneOptions, plain)
