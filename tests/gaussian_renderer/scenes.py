@@ -9,7 +9,6 @@ from torch import Tensor
 from tests.gaussian_renderer import oracle
 
 LEAVES = ("means", "quats", "scales", "opacities", "colors", "viewmats")
-GRADIENT_ROW, GRADIENT_ALL = 3e-4, 2e-6
 
 
 @dataclass
@@ -163,8 +162,10 @@ def prove(rasterize: Callable, scene: dict, *, seed: int = 0, **options) -> tupl
     return actual, expected
 
 
-def assert_gradients_close(name: str, actual: Tensor, expected: Tensor) -> None:
-    """Asserts that rows agree to 3e-4 of their own length and 2e-6 of the longest row's.
+def assert_gradients_close(
+    name: str, actual: Tensor, expected: Tensor, *, row: float = 3e-4, rest: float = 2e-6
+) -> None:
+    """Asserts that rows agree to `row` of their own length and `rest` of the longest row's.
 
     A gradient is a sum over pixels of terms of both signs. The rounding of float32 is relative to the terms,
     so a row whose terms cancel may be worse relative to itself, but never by what matters beside the others.
@@ -175,7 +176,7 @@ def assert_gradients_close(name: str, actual: Tensor, expected: Tensor) -> None:
     rows = expected.reshape(-1, width)
     error = (actual.double().reshape(rows.shape) - rows).norm(dim=1)
     length = rows.norm(dim=1)
-    allowed = GRADIENT_ROW * length + GRADIENT_ALL * length.max()
+    allowed = row * length + rest * length.max()
     worst = int((error / allowed.clamp(min=1e-12)).argmax())
     assert (error <= allowed).all(), (
         f"gradient of {name}, row {worst}: off by {error[worst]:.3g}, its length is {length[worst]:.3g}, the "
