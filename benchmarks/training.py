@@ -52,8 +52,11 @@ def measure(name: str, data: Path, output: Path, seed: int) -> dict[str, float]:
     model = output / name
     common = ["--device", "cpu", "--quiet"]
     started = time.perf_counter()
-    _run("train.py", "-s", str(data / dataset), "-m", str(model), *flags, *common, "--lambda_sds", "0",
-         "--seed", str(seed), "--overwrite", "--test_iterations", "-1", "--save_iterations", "-1")  # fmt: skip
+    _run(
+        "train.py",
+        *("-s", str(data / dataset), "-m", str(model), *flags, *common, "--lambda_sds", "0"),
+        *("--seed", str(seed), "--overwrite", "--test_iterations", "-1", "--save_iterations", "-1"),
+    )
     seconds = time.perf_counter() - started
     _run("render.py", "-m", str(model), "--skip_train", *common)
     weights = data / "weights" / "squeezenet1_1_fp16.pth"
