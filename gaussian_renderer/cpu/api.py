@@ -6,7 +6,7 @@ from torch import Tensor
 from gaussian_renderer.cpu.blending import blend
 from gaussian_renderer.cpu.projection import project
 from gaussian_renderer.cpu.spherical_harmonics import MAX_DEGREE, colours_from_harmonics
-from gaussian_renderer.cpu.tiles import TILE, isect_ids, tile_lists
+from gaussian_renderer.cpu.tiles import TILE, tile_lists
 
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 RASTERIZE_MODES = ("classic", "antialiased")
@@ -105,8 +105,8 @@ def rasterization(
     image, alphas = blend(means2d, conics, values, shown_opacities, lists, width, height, absgrad)
     image = _finish(image, alphas, backgrounds, render_mode)
 
-    pairs_of = torch.zeros(radii[..., 0].numel(), dtype=torch.int32)
-    pairs_of[torch.from_numpy(lists.order).long()] = torch.from_numpy(lists.slot_offsets).diff()
+    tiles_of = torch.zeros(radii[..., 0].numel(), dtype=torch.int32)
+    tiles_of[torch.from_numpy(lists.order)] = torch.from_numpy(lists.slot_offsets).diff()
     meta = {
         "batch_ids": None,
         "camera_ids": None,
@@ -118,8 +118,8 @@ def rasterization(
         "opacities": shown_opacities,
         "tile_width": columns,
         "tile_height": rows,
-        "tiles_per_gauss": pairs_of.view(radii.shape[:2]),
-        "isect_ids": torch.from_numpy(isect_ids(lists, arrays[2], columns * rows)),
+        "tiles_per_gauss": tiles_of.view(radii.shape[:2]),
+        "isect_ids": torch.from_numpy(lists.keys),
         "flatten_ids": torch.from_numpy(lists.gaussians),
         "isect_offsets": torch.from_numpy(lists.offsets[:-1]).view(cameras, rows, columns),
         "width": width,

@@ -22,6 +22,7 @@ from gaussian_renderer.cpu.simd import (
     load,
     multiply_add,
     negate,
+    pick,
     power_of_two,
     smaller,
     splat,
@@ -37,6 +38,8 @@ ALPHA_MAX = np.float32(0.999)
 TRANSMITTANCE_MIN = np.nextafter(np.float32(1e-4), np.float32(1))
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 PLANE = TILE * TILE
+# Gaussians per piece of parallel work.
+PIECE = 512
 # After so many Gaussians a tile looks which of its rows have pixels that have not ended.
 PATIENCE = 16
 # Sums over the pixels of a pair of tile and Gaussian that come before those of the colours:
@@ -46,223 +49,257 @@ MOMENTS = 8
 
 
 @device_function
-def _living_rows(transmittance):
+def _living_rows(state, stride):
     """First and last row with a pixel that has not ended; the last is -1 without any."""
     first, last = TILE, -1
     for row in range(TILE):
-        if bits_at_least(load(transmittance, row * TILE), ZERO):
+        if bits_at_least(load(state, row * stride), ZERO):
             first, last = min(first, row), row
     return first, last
 
 
 @device_function
-def _draw(
-    begin, end, corner_x, corner_y, gaussians, shapes, colours, lean, level, transmittance, last, colour
-):
-    """Blends a tile's pairs into its planes."""
-    top, bottom = _living_rows(transmittance)
+def _draw(begin, end, corner_x, corner_y, gaussians, shapes, colours, channels, work, state):
+    """Blends a tile's pairs into its state: each row's transmittance, number of the last pair, colours."""
+    stride = (2 + len(channels)) * TILE
+    top, bottom = _living_rows(state, stride)
     for pair in range(begin, end):
         if (pair - begin) % PATIENCE == PATIENCE - 1:
-            top, bottom = _living_rows(transmittance)
+            top, bottom = _living_rows(state, stride)
             if bottom < 0:
                 break
         n = gaussians[pair]
-        lean_rows, level_rows, bits = reach(shapes[n], corner_x, corner_y)
-        store(lean, 0, lean_rows)
-        store(level, 0, level_rows)
+        lean, level, bits = reach(shapes[n], corner_x, corner_y)
+        store(work, 0, lean)
+        store(work, TILE, level)
         slope = shapes[n, LX] * load(CENTRES, 0)
+        colour = colours[n]
         number = splat(np.float32(pair - begin))
         for row in range(max(top, first_bit(bits)), min(bottom, last_bit(bits)) + 1):
-            at = row * TILE
-            u = slope + lean[row]
-            exponent = multiply_add(negate(u), u, level[row])
+            at = row * stride
+            u = slope + pick(work, row)
+            exponent = multiply_add(negate(u), u, pick(work, TILE + row))
             alpha = smaller(power_of_two(exponent), ALPHA_MAX)
             alpha = where_at_least(exponent, LEVEL_MIN, alpha, ZERO)
-            before = load(transmittance, at)
+            before = load(state, at)
             after = multiply_add(negate(before), alpha, before)
             weight = where_at_least(after, TRANSMITTANCE_MIN, alpha * before, ZERO)
             ended = negate(absolute(before))
-            store(transmittance, at, where_at_least(after, TRANSMITTANCE_MIN, after, ended))
-            store(last, at, where_at_least(after, TRANSMITTANCE_MIN, number, load(last, at)))
-            for channel in range(colours.shape[1]):
-                place = channel * PLANE + at
-                store(colour, place, multiply_add(weight, colours[n, channel], load(colour, place)))
+            store(state, at, where_at_least(after, TRANSMITTANCE_MIN, after, ended))
+            at += TILE
+            store(state, at, where_at_least(after, TRANSMITTANCE_MIN, number, load(state, at)))
+            for channel in range(len(channels)):
+                at += TILE
+                store(state, at, multiply_add(weight, pick(colour, channel), load(state, at)))
 
 
 @device_function
-def _put(image, start, stride, height, width, plane):
-    """Copies the part of a plane that lies on the image, whose row has `stride` pixels, from `start` on."""
-    for row in range(height):
-        if width == TILE:
-            store(image, start + row * stride, load(plane, row * TILE))
+def _put(image, start, width, size_x, size_y, state, plane, stride):
+    """Copies the part of a tile's plane that lies on the image, a row of which has `width` pixels."""
+    for row in range(size_y):
+        if size_x == TILE:
+            store(image, start + row * width, load(state, row * stride + plane * TILE))
         else:
-            for x in range(width):
-                image[start + row * stride + x] = plane[row * TILE + x]
+            for x in range(size_x):
+                image[start + row * width + x] = state[row * stride + plane * TILE + x]
 
 
 @device_function
-def _get(image, start, stride, height, width, plane):
-    """Fills a plane from the image, with zeros outside it."""
+def _get(image, start, width, size_x, size_y, state, plane, stride):
+    """Fills a tile's plane from the image, with zeros outside it."""
     for row in range(TILE):
-        if row < height and width == TILE:
-            store(plane, row * TILE, load(image, start + row * stride))
+        if row < size_y and size_x == TILE:
+            store(state, row * stride + plane * TILE, load(image, start + row * width))
         else:
             for x in range(TILE):
-                inside = row < height and x < width
-                plane[row * TILE + x] = image[start + row * stride + x] if inside else ZERO
+                inside = row < size_y and x < size_x
+                state[row * stride + plane * TILE + x] = image[start + row * width + x] if inside else ZERO
+
+
+@device_function
+def _place(tile, columns, rows, width, height):
+    """Where a tile lies: camera, the corner's x and y, and the size in x and y of its part on the image."""
+    x, y = tile % columns * TILE, tile // columns % rows * TILE
+    return tile // (columns * rows), x, y, min(TILE, width - x), min(TILE, height - y)
 
 
 @kernel
 def _blend_forward(
-    workers, offsets, gaussians, shapes, colours, width, height, columns, rows,
+    workers, offsets, gaussians, shapes, colours, channels, width, height, columns, rows,
     image, alphas, transmittances, lasts,
 ):  # fmt: skip
     """Fills image (C D H W) and alphas (C H W), and for `_blend_backward` a plane a tile of what is left
     and of the number, in the tile, of the last pair drawn. All flat."""
     counter = np.zeros(1, np.int64)
-    channels, tiles = colours.shape[1], len(offsets) - 1
+    tiles, stride = len(offsets) - 1, (2 + len(channels)) * TILE
     for _ in prange(workers):
-        lean, level, colour = aligned(1), aligned(1), aligned(TILE * channels)
-        transmittance, last = aligned(TILE), aligned(TILE)
+        work, state = aligned(2), aligned((2 + len(channels)) * TILE)
         tile = take_number(counter)
         while tile < tiles:
-            camera, row, column = tile // (columns * rows), tile // columns % rows, tile % columns
-            x, y = column * TILE, row * TILE
-            size_x, size_y = min(TILE, width - x), min(TILE, height - y)
-            colour[:] = ZERO
-            last[:] = -ONE
-            for i in range(PLANE):
-                transmittance[i] = ONE if i // TILE < size_y and i % TILE < size_x else -ONE
-            _draw(
-                offsets[tile], offsets[tile + 1], np.float32(x), np.float32(y),
-                gaussians, shapes, colours, lean, level, transmittance, last, colour,
-            )  # fmt: skip
-            start = (camera * height + y) * width + x
-            for channel in range(channels):
-                place = ((camera * channels + channel) * height + y) * width + x
-                _put(image, place, width, size_y, size_x, colour[channel * PLANE :])
-            for i in range(TILE):
-                left = absolute(load(transmittance, i * TILE))
-                store(transmittances, tile * PLANE + i * TILE, left)
-                store(lasts, tile * PLANE + i * TILE, load(last, i * TILE))
-                store(transmittance, i * TILE, splat(ONE) - left)
-            _put(alphas, start, width, size_y, size_x, transmittance)
+            camera, x, y, size_x, size_y = _place(tile, columns, rows, width, height)
+            state[:] = ZERO
+            for row in range(TILE):
+                for column in range(TILE):
+                    state[row * stride + column] = ONE if row < size_y and column < size_x else -ONE
+                store(state, row * stride + TILE, splat(-ONE))
+            begin, end = offsets[tile], offsets[tile + 1]
+            _draw(begin, end, np.float32(x), np.float32(y), gaussians, shapes, colours, channels, work, state)
+            for channel in range(len(channels)):
+                start = ((camera * len(channels) + channel) * height + y) * width + x
+                _put(image, start, width, size_x, size_y, state, 2 + channel, stride)
+            for row in range(TILE):
+                left = absolute(load(state, row * stride))
+                store(transmittances, tile * PLANE + row * TILE, left)
+                store(lasts, tile * PLANE + row * TILE, load(state, row * stride + TILE))
+                store(state, row * stride, splat(ONE) - left)
+            _put(alphas, (camera * height + y) * width + x, width, size_x, size_y, state, 0, stride)
             tile = take_number(counter)
 
 
 @device_function
+def _channel_back(channel, channels, state, at, colour, weight, ahead, total):
+    """Adds one channel's part to the gradient-weighted colour and to the sum of the colour's gradients."""
+    if channel >= len(channels):
+        return ahead, total
+    g = load(state, at + (3 + channel) * TILE)
+    return multiply_add(g, pick(colour, channel), ahead), multiply_add(weight, g, total)
+
+
+@device_function
 def _draw_back(
-    begin, end, corner_x, corner_y, gaussians, slots, shapes, conics, colours, absgrad,
-    lean, level, transmittance, last, behind, g_colour, sums, pairs,
+    begin, end, corner_x, corner_y, gaussians, slots, shapes, conics, colours, channels, absgrad,
+    work, state, totals, pairs,
 ):  # fmt: skip
-    """Goes through a tile's pairs from the back and writes each pair's sums to its slot."""
-    channels = colours.shape[1]
+    """Goes through a tile's pairs from the back and writes each pair's sums to its slot.
+
+    A row of the state: transmittance, number of the last pair, gradient-weighted colour of all that lies
+    behind, gradients to the colours.
+    """
+    stride = (3 + len(channels)) * TILE
     zero = splat(ZERO)
     for pair in range(end - 1, begin - 1, -1):
         n = gaussians[pair]
-        lean_rows, level_rows, bits = reach(shapes[n], corner_x, corner_y)
-        store(lean, 0, lean_rows)
-        store(level, 0, level_rows)
+        lean, level, bits = reach(shapes[n], corner_x, corner_y)
+        store(work, 0, lean)
+        store(work, TILE, level)
         slope = shapes[n, LX] * load(CENTRES, 0)
         dx = load(CENTRES, 0) - (shapes[n, X] - corner_x)
-        number = np.float32(pair - begin)
+        offset_y = HALF - (shapes[n, Y] - corner_y)
+        conic, colour = conics[n], colours[n]
+        number = splat(np.float32(pair - begin))
         g_0, g_y, g_yy, abs_x, abs_y = zero, zero, zero, zero, zero
-        for channel in range(channels):
-            store(sums, channel * TILE, zero)
+        # Sums that stay in registers; those of further channels lie in `work`.
+        sum_0, sum_1, sum_2, sum_3 = zero, zero, zero, zero
+        for channel in range(4, len(channels)):
+            store(work, (2 + channel) * TILE, zero)
         for row in range(first_bit(bits), last_bit(bits) + 1):
-            at = row * TILE
-            u = slope + lean[row]
-            exponent = multiply_add(negate(u), u, level[row])
+            at = row * stride
+            u = slope + pick(work, row)
+            exponent = multiply_add(negate(u), u, pick(work, TILE + row))
             value = power_of_two(exponent)
             alpha = where_at_least(exponent, LEVEL_MIN, smaller(value, ALPHA_MAX), ZERO)
-            alpha = where_at_least(load(last, at), number, alpha, ZERO)
-            before = load(transmittance, at) / (ONE - alpha)
-            store(transmittance, at, before)
+            alpha = where_at_least(load(state, at + TILE), number, alpha, ZERO)
+            before = load(state, at) / (ONE - alpha)
+            store(state, at, before)
             weight = alpha * before
-            own = zero
-            for channel in range(channels):
-                g = load(g_colour, channel * PLANE + at)
-                own = multiply_add(g, colours[n, channel], own)
-                store(sums, channel * TILE, multiply_add(weight, g, load(sums, channel * TILE)))
-            rest = load(behind, at)
-            ahead = own - rest
-            store(behind, at, multiply_add(alpha, ahead, rest))
+            behind = load(state, at + 2 * TILE)
+            ahead = negate(behind)
+            ahead, sum_0 = _channel_back(0, channels, state, at, colour, weight, ahead, sum_0)
+            ahead, sum_1 = _channel_back(1, channels, state, at, colour, weight, ahead, sum_1)
+            ahead, sum_2 = _channel_back(2, channels, state, at, colour, weight, ahead, sum_2)
+            ahead, sum_3 = _channel_back(3, channels, state, at, colour, weight, ahead, sum_3)
+            for channel in range(4, len(channels)):
+                total = load(work, (2 + channel) * TILE)
+                ahead, total = _channel_back(channel, channels, state, at, colour, weight, ahead, total)
+                store(work, (2 + channel) * TILE, total)
+            store(state, at + 2 * TILE, multiply_add(alpha, ahead, behind))
             g = where_at_least(ALPHA_MAX, value, weight * ahead, ZERO)
-            dy = np.float32(row) + HALF - (shapes[n, Y] - corner_y)
+            dy = np.float32(row) + offset_y
             g_0 = g_0 + g
             g_y = multiply_add(g, dy, g_y)
             g_yy = multiply_add(g, dy * dy, g_yy)
             if absgrad:
-                abs_x = abs_x + absolute(g * multiply_add(dx, conics[n, 0], splat(conics[n, 1] * dy)))
-                abs_y = abs_y + absolute(g * multiply_add(dx, conics[n, 1], splat(conics[n, 2] * dy)))
+                abs_x = abs_x + absolute(g * multiply_add(dx, pick(conic, 0), splat(pick(conic, 1) * dy)))
+                abs_y = abs_y + absolute(g * multiply_add(dx, pick(conic, 1), splat(pick(conic, 2) * dy)))
         g_x = g_0 * dx
-        own_sums = pairs[slots[pair]]
-        store_sums(own_sums, 0, g_0, g_x, g_x * dx, g_y, g_y * dx, g_yy, abs_x, abs_y)
-        for channel in range(channels):
-            total = ZERO
-            for lane in range(TILE):
-                total += sums[channel * TILE + lane]
-            own_sums[MOMENTS + channel] = total
+        own = pairs[slots[pair]]
+        store_sums(own, 0, g_0, g_x, g_x * dx, g_y, g_y * dx, g_yy, abs_x, abs_y)
+        store_sums(totals, 0, sum_0, sum_1, sum_2, sum_3, zero, zero, zero, zero)
+        for first in range(4, len(channels), 8):
+            eight = work[(2 + first) * TILE :]
+            store_sums(
+                totals, first,
+                load(eight, 0), load(eight, TILE), load(eight, 2 * TILE), load(eight, 3 * TILE),
+                load(eight, 4 * TILE), load(eight, 5 * TILE), load(eight, 6 * TILE), load(eight, 7 * TILE),
+            )  # fmt: skip
+        for channel in range(len(channels)):
+            own[MOMENTS + channel] = totals[channel]
 
 
 @kernel
 def _blend_backward(
-    workers, offsets, gaussians, slots, shapes, conics, colours, width, height, columns, rows, absgrad,
-    transmittances, lasts, g_image, g_alphas, pairs,
+    workers, offsets, gaussians, slots, shapes, conics, colours, channels, width, height, columns, rows,
+    absgrad, transmittances, lasts, g_image, g_alphas, pairs,
 ):  # fmt: skip
     """Fills a row of `pairs` (P, MOMENTS + D) for every slot."""
     counter = np.zeros(1, np.int64)
-    channels, tiles = colours.shape[1], len(offsets) - 1
+    tiles, stride = len(offsets) - 1, (3 + len(channels)) * TILE
     for _ in prange(workers):
-        lean, level, sums = aligned(1), aligned(1), aligned(channels)
-        behind, g_colour = aligned(TILE), aligned(TILE * channels)
+        work, totals = aligned(2 + 7 + len(channels)), aligned(len(channels))
+        state = aligned((3 + len(channels)) * TILE)
+        work[:] = ZERO
         tile = take_number(counter)
         while tile < tiles:
-            camera, row, column = tile // (columns * rows), tile // columns % rows, tile % columns
-            x, y = column * TILE, row * TILE
-            size_x, size_y = min(TILE, width - x), min(TILE, height - y)
-            # What lies behind counts as colour times its gradient; at the very back it is the loss of alpha.
-            _get(g_alphas, (camera * height + y) * width + x, width, size_y, size_x, behind)
-            for i in range(TILE):
-                store(behind, i * TILE, negate(load(behind, i * TILE)))
-            for channel in range(channels):
-                place = ((camera * channels + channel) * height + y) * width + x
-                _get(g_image, place, width, size_y, size_x, g_colour[channel * PLANE :])
-            transmittance = transmittances[tile * PLANE : (tile + 1) * PLANE].copy()
-            last = lasts[tile * PLANE : (tile + 1) * PLANE]
-            drawn = offsets[tile] + int(last.max()) + 1
+            camera, x, y, size_x, size_y = _place(tile, columns, rows, width, height)
+            _get(g_alphas, (camera * height + y) * width + x, width, size_x, size_y, state, 2, stride)
+            for channel in range(len(channels)):
+                start = ((camera * len(channels) + channel) * height + y) * width + x
+                _get(g_image, start, width, size_x, size_y, state, 3 + channel, stride)
+            drawn = offsets[tile]
+            for row in range(TILE):
+                store(state, row * stride, load(transmittances, tile * PLANE + row * TILE))
+                last = load(lasts, tile * PLANE + row * TILE)
+                store(state, row * stride + TILE, last)
+                while bits_at_least(last, np.float32(drawn - offsets[tile])):
+                    drawn += 1
+                # At the very back lies the loss of alpha.
+                store(state, row * stride + 2 * TILE, negate(load(state, row * stride + 2 * TILE)))
             for pair in range(drawn, offsets[tile + 1]):
                 pairs[slots[pair]] = ZERO
             _draw_back(
                 offsets[tile], drawn, np.float32(x), np.float32(y),
-                gaussians, slots, shapes, conics, colours, absgrad,
-                lean, level, transmittance, last, behind, g_colour, sums, pairs,
+                gaussians, slots, shapes, conics, colours, channels, absgrad, work, state, totals, pairs,
             )  # fmt: skip
             tile = take_number(counter)
 
 
 @kernel
 def _gather(
-    order, slot_offsets, pairs, conics, opacities, g_means2d, g_absolute, g_conics, g_opacities, g_colours
-):
+    channels, order, slot_offsets, pairs, conics, opacities, absgrad,
+    g_means2d, g_absolute, g_conics, g_opacities, g_colours,
+):  # fmt: skip
     """Adds up each Gaussian's pairs, always in the same order, and turns the sums into its gradients."""
-    for i in prange(len(order)):
-        n = order[i]
-        total = np.zeros(pairs.shape[1], np.float32)
-        for slot in range(slot_offsets[i], slot_offsets[i + 1]):
-            for k in range(len(total)):
-                total[k] += pairs[slot, k]
-        a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
-        g_means2d[n, 0] = a * total[1] + b * total[3]
-        g_means2d[n, 1] = b * total[1] + c * total[3]
-        g_absolute[n, 0] = total[6]
-        g_absolute[n, 1] = total[7]
-        g_conics[n, 0] = -HALF * total[2]
-        g_conics[n, 1] = -total[4]
-        g_conics[n, 2] = -HALF * total[5]
-        g_opacities[n] = total[0] / opacities[n]
-        for channel in range(g_colours.shape[1]):
-            g_colours[n, channel] = total[MOMENTS + channel]
+    pieces = (len(order) + PIECE - 1) // PIECE
+    for piece in prange(pieces):
+        total = np.empty(MOMENTS + len(channels), np.float32)
+        for i in range(piece * PIECE, min(len(order), (piece + 1) * PIECE)):
+            total[:] = ZERO
+            for slot in range(slot_offsets[i], slot_offsets[i + 1]):
+                for k in range(MOMENTS + len(channels)):
+                    total[k] += pairs[slot, k]
+            n = order[i]
+            a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
+            g_means2d[n, 0] = a * total[1] + b * total[3]
+            g_means2d[n, 1] = b * total[1] + c * total[3]
+            g_conics[n, 0] = -HALF * total[2]
+            g_conics[n, 1] = -total[4]
+            g_conics[n, 2] = -HALF * total[5]
+            g_opacities[n] = total[0] / opacities[n]
+            for channel in range(len(channels)):
+                g_colours[n, channel] = total[MOMENTS + channel]
+            if absgrad:
+                g_absolute[n, 0] = total[6]
+                g_absolute[n, 1] = total[7]
 
 
 class _Blend(torch.autograd.Function):
@@ -277,7 +314,8 @@ class _Blend(torch.autograd.Function):
         lasts = np.empty_like(transmittances)
         ctx.sizes = width, height, columns, rows
         _blend_forward(
-            get_num_threads(), lists.offsets, lists.gaussians, lists.shapes, _flat(colours), *ctx.sizes,
+            get_num_threads(), lists.offsets, lists.gaussians, lists.shapes,
+            _flat(colours), _channels(colours), *ctx.sizes,
             image.view(-1).numpy(), alphas.view(-1).numpy(), transmittances, lasts,
         )  # fmt: skip
         ctx.save_for_backward(means2d, conics, colours, opacities)
@@ -292,15 +330,30 @@ class _Blend(torch.autograd.Function):
         incoming = [gradient.contiguous().view(-1).numpy() for gradient in (g_image, g_alphas)]
         _blend_backward(
             get_num_threads(), lists.offsets, lists.gaussians, lists.slots, lists.shapes, conics, colours,
-            *ctx.sizes, ctx.absgrad, *ctx.planes, *incoming, pairs,
+            _channels(colours), *ctx.sizes, ctx.absgrad, *ctx.planes, *incoming, pairs,
         )  # fmt: skip
         g_means2d, g_absolute = torch.zeros_like(means2d), torch.zeros_like(means2d)
         g_conics, g_colours, g_opacities = (torch.zeros(tensor.shape) for tensor in others)
         results = [_flat(tensor) for tensor in (g_means2d, g_absolute, g_conics, g_opacities, g_colours)]
-        _gather(lists.order, lists.slot_offsets, pairs, conics, opacities, *results)
+        _gather(
+            _channels(colours),
+            lists.order,
+            lists.slot_offsets,
+            pairs,
+            conics,
+            opacities,
+            ctx.absgrad,
+            *results,
+        )
         if ctx.absgrad:
             means2d.absgrad = g_absolute
         return g_means2d, g_conics, g_colours, g_opacities, None, None, None, None
+
+
+def _channels(colours: Tensor | np.ndarray) -> tuple[int, ...] | np.ndarray:
+    """The numbers of the channels, as a tuple for counts worth kernels of their own with unrolled loops."""
+    count = colours.shape[-1]
+    return tuple(range(count)) if count in (3, 4) else np.arange(count)
 
 
 def _flat(tensor: Tensor) -> np.ndarray:

@@ -117,13 +117,16 @@ def _limits(intrinsics, width, height):
 
 
 @device_function
-def _footprint(fx, fy, slope_x, slope_y, z, shape):
+def _footprint(fx, fy, lower, upper, point, shape):
     """Rows of the 2x3 matrix whose product with its own transpose is the 2D covariance.
 
-    `shape` is the camera-frame square root of the covariance (view rotation x rotation x scales); the
-    slopes are x/z and y/z after limiting.
+    `shape` is the camera-frame square root of the covariance: view rotation x rotation x scales.
     """
-    jx, jy = fx / z, fy / z
+    x, y, z = point
+    inverse_z = 1.0 / z
+    jx, jy = fx * inverse_z, fy * inverse_z
+    slope_x = min(upper[0], max(lower[0], x * inverse_z))
+    slope_y = min(upper[1], max(lower[1], y * inverse_z))
     px = (
         jx * (shape[0][0] - slope_x * shape[2][0]),
         jx * (shape[0][1] - slope_x * shape[2][1]),
@@ -162,19 +165,14 @@ def _project_forward(
             rotation_camera, translation = _pose(viewmats[camera])
             fx, fy, cx, cy, lower, upper = _limits(intrinsics[camera], width, height)
             for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
-                x, y, z = _to_camera(rotation_camera, translation, means[n])
+                point = _to_camera(rotation_camera, translation, means[n])
                 # Written so that a NaN anywhere fails.
-                if not (near <= z <= far and ALPHA_THRESHOLD <= opacities[n] < np.inf):
+                if not (near <= point[2] <= far and ALPHA_THRESHOLD <= opacities[n] < np.inf):
                     continue
                 rotation, _, _ = _rotation(quats[n])
                 s = (np.float64(scales[n, 0]), np.float64(scales[n, 1]), np.float64(scales[n, 2]))
                 shape = _multiply(rotation_camera, _scale_columns(rotation, s))
-                slope_x, slope_y = x / z, y / z
-                px, py = _footprint(
-                    fx, fy,
-                    min(upper[0], max(lower[0], slope_x)), min(upper[1], max(lower[1], slope_y)),
-                    z, shape,
-                )  # fmt: skip
+                px, py = _footprint(fx, fy, lower, upper, point, shape)
                 xx, xy, yy, determinant, sharp = _covariance(px, py, eps2d)
                 if not (0.0 < determinant < np.inf):
                     continue
@@ -184,7 +182,7 @@ def _project_forward(
                     continue
                 extent = min(EXTENT_LIMIT, math.sqrt(2.0 * math.log(opacity / ALPHA_THRESHOLD)))
                 radius_x, radius_y = math.ceil(extent * math.sqrt(xx)), math.ceil(extent * math.sqrt(yy))
-                u, v = fx * slope_x + cx, fy * slope_y + cy
+                u, v = fx * point[0] / point[2] + cx, fy * point[1] / point[2] + cy
                 if radius_x <= clip and radius_y <= clip:
                     continue
                 if not (
@@ -195,7 +193,7 @@ def _project_forward(
                 radii[camera, n, 1] = min(radius_y, 2.0**30)
                 means2d[camera, n, 0] = u
                 means2d[camera, n, 1] = v
-                depths[camera, n] = z
+                depths[camera, n] = point[2]
                 conics[camera, n, 0] = yy / determinant
                 conics[camera, n, 1] = -xy / determinant
                 conics[camera, n, 2] = xx / determinant
@@ -235,9 +233,11 @@ def _rotation_backward(quat, inverse_length, g):
 
 
 @device_function
-def _covariance_backward(xx, xy, yy, determinant, sharp, eps2d, g_conic, g_compensation):
-    """Gradient to the 2D covariance's three entries (xy counted once per entry of the symmetric matrix)."""
-    a, b, c = yy / determinant, -xy / determinant, xx / determinant
+def _covariance_backward(covariance, eps2d, g_conic, g_compensation):
+    """Gradient to the 2D covariance: xx, xy (half of what both its equal entries get), yy."""
+    xx, xy, yy, determinant, sharp = covariance
+    inverse = 1.0 / determinant
+    a, b, c = yy * inverse, -xy * inverse, xx * inverse
     ga, gb, gc = np.float64(g_conic[0]), 0.5 * np.float64(g_conic[1]), np.float64(g_conic[2])
     # Inverse of a matrix: -X G X.
     left_xx, left_xy = a * ga + b * gb, a * gb + b * gc
@@ -246,22 +246,62 @@ def _covariance_backward(xx, xy, yy, determinant, sharp, eps2d, g_conic, g_compe
     gxy = -(left_xx * b + left_xy * c)
     gyy = -(left_yx * b + left_yy * c)
     if g_compensation != 0.0:
-        ratio = sharp / determinant
+        ratio = sharp * inverse
         # gsplat's guard for a Gaussian without area.
         g_ratio = np.float64(g_compensation) * 0.5 / (math.sqrt(ratio) + 1e-6)
-        gxx += g_ratio * ((1.0 - ratio) * a - eps2d / determinant)
+        gxx += g_ratio * ((1.0 - ratio) * a - eps2d * inverse)
         gxy += g_ratio * (1.0 - ratio) * b
-        gyy += g_ratio * ((1.0 - ratio) * c - eps2d / determinant)
+        gyy += g_ratio * ((1.0 - ratio) * c - eps2d * inverse)
     return gxx, gxy, gyy
+
+
+@device_function
+def _footprint_backward(fx, fy, lower, upper, point, shape, px, py, g_covariance, g_mean2d, g_depth):
+    """Gradients to the camera-frame centre and (rows) to the camera-frame square root of the covariance."""
+    x, y, z = point
+    gxx, gxy, gyy = g_covariance
+    inverse_z = 1.0 / z
+    jx, jy = fx * inverse_z, fy * inverse_z
+    slope_x, slope_y = x * inverse_z, y * inverse_z
+    limited_x = min(upper[0], max(lower[0], slope_x))
+    limited_y = min(upper[1], max(lower[1], slope_y))
+    gpx = (
+        2.0 * (gxx * px[0] + gxy * py[0]),
+        2.0 * (gxx * px[1] + gxy * py[1]),
+        2.0 * (gxx * px[2] + gxy * py[2]),
+    )
+    gpy = (
+        2.0 * (gxy * px[0] + gyy * py[0]),
+        2.0 * (gxy * px[1] + gyy * py[1]),
+        2.0 * (gxy * px[2] + gyy * py[2]),
+    )
+    # A limited slope is a constant of the Jacobian.
+    g_slope_x = -jx * _dot(gpx, shape[2]) if limited_x == slope_x else 0.0
+    g_slope_y = -jy * _dot(gpy, shape[2]) if limited_y == slope_y else 0.0
+    g_slope_x += fx * g_mean2d[0]
+    g_slope_y += fy * g_mean2d[1]
+    along = _dot(gpx, px) + _dot(gpy, py) + g_slope_x * slope_x + g_slope_y * slope_y
+    g_point = (g_slope_x * inverse_z, g_slope_y * inverse_z, g_depth - along * inverse_z)
+    g_shape = (
+        (jx * gpx[0], jx * gpx[1], jx * gpx[2]),
+        (jy * gpy[0], jy * gpy[1], jy * gpy[2]),
+        (
+            -jx * limited_x * gpx[0] - jy * limited_y * gpy[0],
+            -jx * limited_x * gpx[1] - jy * limited_y * gpy[1],
+            -jx * limited_x * gpx[2] - jy * limited_y * gpy[2],
+        ),
+    )
+    return g_point, g_shape
 
 
 @kernel
 def _project_backward(
     means, quats, scales, viewmats, intrinsics, width, height, eps2d, radii,
-    g_means2d, g_depths, g_conics, g_compensations,
+    g_means2d, g_depths, g_conics, g_compensations, wants_pose,
     g_means, g_quats, g_scales, g_viewmats,
 ):  # fmt: skip
-    """Adds to the gradients of means, quaternions and scales; `g_viewmats` is one partial sum a piece."""
+    """Adds to the gradients of means, quaternions, scales and, if wanted, one partial sum a piece of those of
+    the cameras."""
     count = means.shape[0]
     for piece in prange((count + PIECE - 1) // PIECE):
         for camera in range(viewmats.shape[0]):
@@ -272,65 +312,32 @@ def _project_backward(
             for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
                 if radii[camera, n, 0] <= 0 or radii[camera, n, 1] <= 0:
                     continue
-                x, y, z = _to_camera(rotation_camera, translation, means[n])
+                point = _to_camera(rotation_camera, translation, means[n])
                 rotation, quat, inverse_length = _rotation(quats[n])
                 s = (np.float64(scales[n, 0]), np.float64(scales[n, 1]), np.float64(scales[n, 2]))
                 own = _scale_columns(rotation, s)
                 shape = _multiply(rotation_camera, own)
-                slope_x, slope_y = x / z, y / z
-                limited_x = min(upper[0], max(lower[0], slope_x))
-                limited_y = min(upper[1], max(lower[1], slope_y))
-                px, py = _footprint(fx, fy, limited_x, limited_y, z, shape)
-                xx, xy, yy, determinant, sharp = _covariance(px, py, eps2d)
-                gxx, gxy, gyy = _covariance_backward(
-                    xx, xy, yy, determinant, sharp, eps2d, g_conics[camera, n], g_compensations[camera, n]
+                px, py = _footprint(fx, fy, lower, upper, point, shape)
+                g_covariance = _covariance_backward(
+                    _covariance(px, py, eps2d), eps2d, g_conics[camera, n], g_compensations[camera, n]
                 )
-
-                jx, jy = fx / z, fy / z
-                # To the two rows of the footprint, each without its factor jx or jy.
-                gpx = (
-                    2.0 * (gxx * px[0] + gxy * py[0]),
-                    2.0 * (gxx * px[1] + gxy * py[1]),
-                    2.0 * (gxx * px[2] + gxy * py[2]),
-                )
-                gpy = (
-                    2.0 * (gxy * px[0] + gyy * py[0]),
-                    2.0 * (gxy * px[1] + gyy * py[1]),
-                    2.0 * (gxy * px[2] + gyy * py[2]),
-                )
-                g_slope_x = -jx * _dot(gpx, shape[2])
-                g_slope_y = -jy * _dot(gpy, shape[2])
-                gz = -(_dot(gpx, px) + _dot(gpy, py)) / z + g_depths[camera, n]
-                # A limited slope is a constant of the Jacobian.
-                g_slope_x = g_slope_x if limited_x == slope_x else 0.0
-                g_slope_y = g_slope_y if limited_y == slope_y else 0.0
-                g_slope_x += fx * g_means2d[camera, n, 0]
-                g_slope_y += fy * g_means2d[camera, n, 1]
-                gx, gy = g_slope_x / z, g_slope_y / z
-                gz -= (g_slope_x * slope_x + g_slope_y * slope_y) / z
-
-                g_shape = (
-                    (jx * gpx[0], jx * gpx[1], jx * gpx[2]),
-                    (jy * gpy[0], jy * gpy[1], jy * gpy[2]),
-                    (
-                        -jx * limited_x * gpx[0] - jy * limited_y * gpy[0],
-                        -jx * limited_x * gpx[1] - jy * limited_y * gpy[1],
-                        -jx * limited_x * gpx[2] - jy * limited_y * gpy[2],
-                    ),
-                )
+                g_point, g_shape = _footprint_backward(
+                    fx, fy, lower, upper, point, shape, px, py,
+                    g_covariance, g_means2d[camera, n], g_depths[camera, n],
+                )  # fmt: skip
                 g_own = _multiply(back, g_shape)
                 columns, g_columns = _transpose(rotation), _transpose(g_own)
-                for k in range(3):
-                    g_means[n, k] += back[k][0] * gx + back[k][1] * gy + back[k][2] * gz
-                    g_scales[n, k] += _dot(columns[k], g_columns[k])
                 g_quat = _rotation_backward(quat, inverse_length, _scale_columns(g_own, s))
+                for k in range(3):
+                    g_means[n, k] += _dot(back[k], g_point)
+                    g_scales[n, k] += _dot(columns[k], g_columns[k])
                 for k in range(4):
                     g_quats[n, k] += g_quat[k]
-                g_mean_camera = (gx, gy, gz)
-                for i in range(3):
-                    for j in range(3):
-                        g_pose[i, j] += _dot(g_shape[i], own[j]) + g_mean_camera[i] * means[n, j]
-                    g_pose[i, 3] += g_mean_camera[i]
+                if wants_pose:
+                    for i in range(3):
+                        for j in range(3):
+                            g_pose[i, j] += _dot(g_shape[i], own[j]) + g_point[i] * means[n, j]
+                        g_pose[i, 3] += g_point[i]
 
 
 class _Project(torch.autograd.Function):
@@ -374,7 +381,8 @@ class _Project(torch.autograd.Function):
         results = [np.zeros_like(array) for array in (means, quats, scales)]
         g_viewmats = np.zeros((pieces, *viewmats.shape))
         incoming = [gradient.contiguous().numpy() for gradient in gradients]
-        _project_backward(*inputs, *ctx.constants, radii, *incoming, *results, g_viewmats)
+        wants_pose = ctx.needs_input_grad[4]
+        _project_backward(*inputs, *ctx.constants, radii, *incoming, wants_pose, *results, g_viewmats)
         g_pose = torch.from_numpy(g_viewmats.sum(axis=0).astype(np.float32))
         return *map(torch.from_numpy, results), None, g_pose, *[None] * 8
 

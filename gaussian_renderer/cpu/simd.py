@@ -118,6 +118,17 @@ def splat(typing, scalar):
 
 
 @intrinsic
+def pick(typing, array, index):
+    """Element `index` of a float32 array; without Python's sense of a negative index, which costs time."""
+
+    def generate(context, builder, sig, arguments):
+        pointer = _address(context, builder, sig.args[0], *arguments)
+        return builder.load(pointer, typ=ir.FloatType())
+
+    return types.float32(array, types.intp), generate
+
+
+@intrinsic
 def load(typing, array, index):
     """Elements index .. index + 15 of a float32 array."""
 

@@ -35,6 +35,7 @@ class TileLists(NamedTuple):
         offsets: (C tiles + 1,) int32, where each tile's pairs begin.
         gaussians: (P,) int32, the pair's Gaussian: camera x N + n.
         slots: (P,) int32, the pair's place when pairs are ordered by Gaussian instead.
+        keys: (P,) int64, gsplat's sorting key: camera, tile and the bits of the depth, from the top.
         order: (V,) int32, the Gaussians that are drawn, front to back.
         slot_offsets: (V + 1,) int32, where the slots of each Gaussian of `order` begin.
         shapes: (C N, 6) float32, log2 of alpha in factors (see X ... PEAK); defined for `order` only.
@@ -43,6 +44,7 @@ class TileLists(NamedTuple):
     offsets: np.ndarray
     gaussians: np.ndarray
     slots: np.ndarray
+    keys: np.ndarray
     order: np.ndarray
     slot_offsets: np.ndarray
     shapes: np.ndarray
@@ -125,42 +127,48 @@ def _box(centre, radius, tiles):
 
 
 @kernel
-def _count_pairs(order, shapes, radii, per_camera, columns, rows, tile_counts, pair_counts):
-    """Counts pairs per piece and tile, and per Gaussian of `order`."""
-    for piece in prange(PIECES):
-        for i in range(len(order) * piece // PIECES, len(order) * (piece + 1) // PIECES):
-            n = order[i]
-            first = n // per_camera * (columns * rows)
-            left, right = _box(shapes[n, X], radii[n, 0], columns)
-            top, bottom = _box(shapes[n, Y], radii[n, 1], rows)
-            for row in range(top, bottom):
-                for column in range(left, right):
-                    _, _, bits = reach(shapes[n], np.float32(column * TILE), np.float32(row * TILE))
-                    if bits:
-                        tile_counts[piece, first + row * columns + column] += 1
-                        pair_counts[i] += 1
+def _count_candidates(order, shapes, radii, columns, rows, counts):
+    """Fills the number of tiles in the box of every Gaussian of `order`."""
+    for i in prange(len(order)):
+        n = order[i]
+        left, right = _box(shapes[n, X], radii[n, 0], columns)
+        top, bottom = _box(shapes[n, Y], radii[n, 1], rows)
+        counts[i] = (right - left) * (bottom - top)
 
 
 @kernel
-def _fill_pairs(order, shapes, radii, per_camera, columns, rows, places, slot_offsets, gaussians, slots):
-    """Puts each pair where its piece's count for its tile says; `places` moves on with every pair."""
+def _find_tiles(order, shapes, radii, per_camera, columns, rows, starts, tiles, counts, tile_counts):
+    """Fills each Gaussian's tiles from its start on, their count, and the pairs per piece and tile."""
     for piece in prange(PIECES):
         for i in range(len(order) * piece // PIECES, len(order) * (piece + 1) // PIECES):
             n = order[i]
-            first = n // per_camera * (columns * rows)
+            first, place = n // per_camera * (columns * rows), starts[i]
             left, right = _box(shapes[n, X], radii[n, 0], columns)
             top, bottom = _box(shapes[n, Y], radii[n, 1], rows)
-            slot = slot_offsets[i]
             for row in range(top, bottom):
                 for column in range(left, right):
                     _, _, bits = reach(shapes[n], np.float32(column * TILE), np.float32(row * TILE))
                     if bits:
                         tile = first + row * columns + column
-                        place = places[piece, tile]
-                        gaussians[place] = n
-                        slots[place] = slot
-                        places[piece, tile] = place + 1
-                        slot += 1
+                        tile_counts[piece, tile] += 1
+                        tiles[place] = tile
+                        place += 1
+            counts[i] = place - starts[i]
+
+
+@kernel
+def _fill_pairs(order, depth_bits, starts, tiles, slot_offsets, heads, places, gaussians, slots, keys):
+    """Puts each pair where its piece's count for its tile says; `places` moves on with every pair."""
+    for piece in prange(PIECES):
+        for i in range(len(order) * piece // PIECES, len(order) * (piece + 1) // PIECES):
+            n = order[i]
+            for k in range(slot_offsets[i + 1] - slot_offsets[i]):
+                tile = tiles[starts[i] + k]
+                place = places[piece, tile]
+                places[piece, tile] = place + 1
+                gaussians[place] = n
+                slots[place] = slot_offsets[i] + k
+                keys[place] = heads[tile] | depth_bits[n]
 
 
 def tile_lists(
@@ -183,30 +191,30 @@ def tile_lists(
     shapes, visible = np.empty((len(radii), 6), np.float32), np.empty(len(radii), np.bool_)
     arrays = means2d.reshape(-1, 2), radii, conics.reshape(-1, 3), opacities.reshape(-1)
     _describe(*arrays, colours.reshape(-1, colours.shape[-1]), shapes, visible)
-    order = _depth_order(depths.reshape(-1).view(np.uint32), visible)
+    depth_bits = depths.reshape(-1).view(np.int32)
+    order = _depth_order(depth_bits, visible)
 
-    tile_counts = np.zeros((PIECES, cameras * rows * columns), np.int32)
-    pair_counts = np.zeros(len(order), np.int32)
-    _count_pairs(order, shapes, radii, per_camera, columns, rows, tile_counts, pair_counts)
+    count = len(order)
+    candidates, counts = np.empty(count, np.int64), np.empty(count, np.int32)
+    _count_candidates(order, shapes, radii, columns, rows, candidates)
+    starts = np.cumsum(candidates) - candidates
+    tiles = np.empty(candidates.sum(), np.int32)
+    tile_counts = np.zeros((PIECES, cameras * rows * columns), np.int64)
+    _find_tiles(order, shapes, radii, per_camera, columns, rows, starts, tiles, counts, tile_counts)
+
     offsets = np.concatenate([[0], tile_counts.sum(axis=0).cumsum()])
-    if offsets[-1] >= 2**31:
-        raise ValueError(f"means: {offsets[-1]} pairs of tile and Gaussian; at most 2^31 - 1 can be drawn")
+    total = offsets[-1]
+    if total >= 2**31:
+        raise ValueError(f"means: {total} pairs of tile and Gaussian; at most 2^31 - 1 can be drawn")
     places = offsets[:-1] + tile_counts.cumsum(axis=0) - tile_counts
-    slot_offsets = np.concatenate([[0], pair_counts.cumsum()]).astype(np.int32)
-    gaussians, slots = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int32)
-    _fill_pairs(order, shapes, radii, per_camera, columns, rows, places, slot_offsets, gaussians, slots)
-    return TileLists(offsets.astype(np.int32), gaussians, slots, order, slot_offsets, shapes)
+    slot_offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int32)
+    gaussians, slots, keys = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total, np.int64)
+    heads = _key_heads(cameras, columns * rows)
+    _fill_pairs(order, depth_bits, starts, tiles, slot_offsets, heads, places, gaussians, slots, keys)
+    return TileLists(offsets.astype(np.int32), gaussians, slots, keys, order, slot_offsets, shapes)
 
 
-def isect_ids(lists: TileLists, depths: np.ndarray, tiles: int) -> np.ndarray:
-    """gsplat's sorting keys, (P,) int64: camera, tile and the bits of the float32 depth, from the top.
-
-    Args:
-        lists: of all cameras.
-        depths: (C, N) float32.
-        tiles: of one image.
-    """
-    camera, tile = np.divmod(np.arange(len(lists.offsets) - 1), tiles)
-    heads = (camera << tiles.bit_length() | tile) << 32
-    bits = depths.reshape(-1)[lists.gaussians].view(np.uint32)
-    return np.repeat(heads, np.diff(lists.offsets)) | bits.astype(np.int64)
+def _key_heads(cameras: int, tiles: int) -> np.ndarray:
+    """The upper part of the keys of every camera's tiles, as gsplat packs them above 32 bits of depth."""
+    camera, tile = np.divmod(np.arange(cameras * tiles), tiles)
+    return (camera << tiles.bit_length() | tile) << 32
