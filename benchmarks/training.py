@@ -16,11 +16,13 @@ from pathlib import Path
 
 import tyro
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
 from utils.errors import UserError, run_program
 from utils.files import write_json
 from utils.tables import markdown_table
 
-ROOT = Path(__file__).resolve().parents[1]
 FERN = ("fern", "-r", "2", "--eval", "--iterations", "7000")
 RUNS: dict[str, tuple[str, ...]] = {
     "fern": FERN,
