@@ -194,7 +194,7 @@ def test_auto_without_a_gpu_is_the_cpu_and_loads_no_gsplat():
         "import sys, torch\n"
         "torch.cuda.is_available = lambda: False\n"
         "from gaussian_renderer import choose_engine\n"
-        "assert 'numba' not in sys.modules\n"
+        "assert 'gaussian_renderer.cpu' not in sys.modules\n"
         "engine = choose_engine()\n"
         "assert engine.name == 'cpu' and engine.device.type == 'cpu'\n"
         "assert 'gsplat' not in sys.modules\n"
