@@ -38,7 +38,7 @@ from utils.image_metrics import psnr
 from utils.losses import photometric_loss
 from utils.memory import peak_memory
 from utils.options import parse, save_settings, to_plain
-from utils.run_folder import clear, default_model_path, resumes, versions
+from utils.run_folder import clear, default_model_path, demand_same_settings, resumes, versions
 from utils.training_log import TrainingLog
 
 REFUSED = {
@@ -112,7 +112,7 @@ class Options:
     detect_anomaly: bool = False
     """Let torch name the operation that made a NaN (slow)."""
     quiet: bool = False
-    """Print nothing but errors."""
+    """Print nothing but warnings and errors."""
 
     def check(self) -> None:
         """Raises a `UserError` that names the first flag with a value that is not allowed."""
@@ -143,7 +143,7 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
         overwrite=options.overwrite,
         may_differ=MAY_DIFFER,
     )
-    engine = choose_engine(options.device)
+    engine = choose_engine(options.device, say)
     seed_everything(options.seed)
     torch.autograd.set_detect_anomaly(options.detect_anomaly)
 
@@ -160,11 +160,12 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
 
     if not resuming:
         clear(model_path)
-        write_reference_files(model_path, scene, options.scene, options.sh_degree)
         facts = {"versions": versions(), "threads": threads(), "scene": scene.summary()}
         save_settings(model_path, options, **facts, guidance=guidance.description if guidance else None)
+    write_reference_files(model_path, scene, options.scene, options.sh_degree)
     saved = load_newest_checkpoint(model_path, warnings) if resuming else None
     if saved:
+        demand_same_settings(model_path, saved["settings"], to_plain(options), MAY_DIFFER)
         state.load_state_dict(saved["training"])
         if guidance:
             guidance.load_state_dict(saved["guidance"])
@@ -228,22 +229,23 @@ def train(
         state.iteration = iteration
 
         if iteration % 10 == 0 or guided:
-            report(progress, log, state, loss, rendering.rgb, target, guided)
+            report(progress, log, state, loss, psnr(rendering.rgb.clamp(0, 1), target, weight), guided)
         if iteration in options.test_iterations:
             plain = partial(look, sh_degree=sh_degree, background=usual_background)
-            evaluate(plain, usual_background, scene, log, iteration)
+            evaluate(plain, usual_background, scene, log, iteration, options.quiet)
         if iteration in (*options.save_iterations, options.iterations):
             save_model(model_path, iteration, gaussians, options.antialiasing)
         if is_checkpoint(options, iteration):
-            guidance_state = guidance.state_dict() if guidance else {}
-            save_checkpoint(
-                model_path,
-                {"iteration": iteration, "training": state.state_dict(), "guidance": guidance_state},
-                keep=set(options.checkpoint_iterations),
-            )
+            everything = {
+                "iteration": iteration,
+                "training": state.state_dict(),
+                "guidance": guidance.state_dict() if guidance else {},
+                "settings": to_plain(options),
+            }
+            save_checkpoint(model_path, everything, keep=set(options.checkpoint_iterations))
 
     log.close()
-    if remaining:
+    if remaining or not (model_path / "training.json").exists():
         save_summary(model_path, state, len(remaining), time.perf_counter() - started)
 
 
@@ -305,10 +307,8 @@ def settle_interval(guidance: Guidance, options: Options, state: TrainingState, 
         photometric_loss(look(camera).rgb, target, weight, options.lambda_dssim).backward()
         return time.perf_counter() - started
 
-    guided_seconds, unguided_seconds = (
-        guidance.measure(partial(view_from, look=look)),
-        min(unguided() for _ in range(3)),
-    )
+    guided_seconds = guidance.measure(partial(view_from, look=look))
+    unguided_seconds = min(unguided() for _ in range(3))
     for parameter in state.gaussians.values():
         parameter.grad = None
     guidance.choose_interval(guided_seconds, unguided_seconds)
@@ -360,34 +360,39 @@ def report(
     log: TrainingLog,
     state: TrainingState,
     loss: Tensor,
-    rgb: Tensor,
-    target: Tensor,
+    quality: float,
     guided: dict[str, float],
 ) -> None:
-    """A row in the log, and loss, PSNR and count beside the bar."""
-    value, quality = float(loss.detach()), psnr(rgb.clamp(0, 1), target)
-    count = len(state.gaussians["means"])
+    """A row in the log; loss, PSNR and count beside the bar; and warnings that have come up, above it."""
+    value, count = float(loss.detach()), len(state.gaussians["means"])
     log.write(state.iteration, loss=value, psnr=quality, gaussians=count, **guided)
     progress.set_postfix(loss=f"{value:.4f}", psnr=f"{quality:.2f}", gaussians=count, refresh=False)
+    if state.densification.warnings.kinds:
+        with tqdm.external_write_mode(sys.stderr):
+            state.densification.warnings.show()
 
 
 @torch.no_grad()
 def evaluate(
-    look: Callable[[Camera], Rendering], background: Tensor, scene: Scene, log: TrainingLog, iteration: int
+    look: Callable[[Camera], Rendering],
+    background: Tensor,
+    scene: Scene,
+    log: TrainingLog,
+    iteration: int,
+    quiet: bool,
 ) -> None:
-    """Prints and logs the mean PSNR of the test views and of five training views (the reference's five)."""
-    five = [scene.train_cameras[i % len(scene.train_cameras)] for i in (5, 10, 15, 20, 25)]
+    """Logs, and says unless `quiet`, the mean PSNR of test views and of five training views."""
+    five = [scene.train_cameras[i % len(scene.train_cameras)] for i in (5, 10, 15, 20, 25)]  # reference's
     for split, cameras in (("test", scene.test_cameras), ("train", five)):
         if cameras:
             values = []
             for camera in cameras:
-                rgb = look(camera).rgb.clamp(0, 1)
-                target, weight = photograph(camera).target(background, rgb.device)
-                counted = ... if weight is None else (slice(None), weight > 0)
-                values.append(psnr(rgb[counted], target[counted]))
+                target, weight = photograph(camera).target(background, background.device)
+                values.append(psnr(look(camera).rgb.clamp(0, 1), target, weight))
             mean = sum(values) / len(values)
             log.write(iteration, **{f"{split}_psnr": mean})
-            tqdm.write(f"iteration {iteration}: {split} PSNR {mean:.2f} dB over {len(cameras)} views")
+            if not quiet:
+                tqdm.write(f"iteration {iteration}: {split} PSNR {mean:.2f} dB over {len(cameras)} views")
 
 
 if __name__ == "__main__":

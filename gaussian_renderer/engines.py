@@ -45,12 +45,13 @@ class Engine:
     cannot: Mapping[str, str] = field(default_factory=dict)
 
 
-def choose_engine(device: str = "auto") -> Engine:
-    """The engine to render with; prints in one line which one and why.
+def choose_engine(device: str = "auto", say: Callable[[str], object] = print) -> Engine:
+    """The engine to render with; says in one line which one and why.
 
     Args:
         device: "auto" takes CUDA where torch sees a GPU on which gsplat works, else the CPU (with a warning
             if there is a GPU and gsplat is broken). "cpu" and "cuda" force the one.
+        say: takes the line.
 
     Raises:
         UserError: for another word, or if "cuda" is forced and does not work.
@@ -58,10 +59,10 @@ def choose_engine(device: str = "auto") -> Engine:
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device {device}: unknown; allowed are auto, cpu and cuda")
     if device == "cpu":
-        return _cpu("as --device says")
+        return _cpu("as --device says", say)
     if not torch.cuda.is_available():
         if device == "auto":
-            return _cpu("torch sees no NVIDIA GPU")
+            return _cpu("torch sees no NVIDIA GPU", say)
         built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
         raise UserError(
             f"--device cuda: torch sees no NVIDIA GPU (torch {torch.__version__} {built}); install a torch "
@@ -73,14 +74,14 @@ def choose_engine(device: str = "auto") -> Engine:
         if device == "cuda":
             raise UserError(f"--device cuda: {broken}") from broken
         print(f"warning: {broken}", file=sys.stderr)
-        return _cpu("there is a GPU, but gsplat does not work on it")
+        return _cpu("there is a GPU, but gsplat does not work on it", say)
     why = "as --device says" if device == "cuda" else f"{torch.cuda.get_device_name()} with gsplat"
-    print(f"rasteriser: CUDA ({why})")
+    say(f"rasteriser: CUDA ({why})")
     return Engine("cuda", torch.device("cuda"), cuda.rasterization)
 
 
-def _cpu(why: str) -> Engine:
+def _cpu(why: str, say: Callable[[str], object]) -> Engine:
     from gaussian_renderer.cpu import rasterization  # noqa: PLC0415  (Numba is loaded only where it is used)
 
-    print(f"rasteriser: CPU ({why})")
+    say(f"rasteriser: CPU ({why})")
     return Engine("cpu", torch.device("cpu"), rasterization, CPU_CANNOT)

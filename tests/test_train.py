@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import train
 from scene.gaussians import load_ply
@@ -176,6 +178,111 @@ def test_another_runs_folder_is_refused_and_left_alone(small_scene, tmp_path):
     with pytest.raises(UserError, match=r"--iterations: was 3, now 4\n  --sh_degree: was 3, now 2"):
         run_train(small_scene, tmp_path, "--iterations", 4, "--sh_degree", 2, "--resume")
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_resumed(small_scene, tmp_path, monkeypatch):
+    """Between settings and the files beside them, and between those and the loop."""
+    for step in ("write_reference_files", "train"):
+        model = tmp_path / step
+
+        def stop(*_):
+            raise InterruptedError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train, step, stop)
+            with pytest.raises(InterruptedError):
+                run_train(small_scene, model, "--iterations", 2)
+        run_train(small_scene, model, "--iterations", 2, "--resume")
+        assert (model / "cfg_args").is_file() and ply(model, 2)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(small_scene, tmp_path):
+    run_train(small_scene, tmp_path / "a", "--iterations", 2)
+    run_train(small_scene, tmp_path / "b", "--iterations", 2, "--feature_lr", 0.5)
+    saved = torch.load(checkpoint_path(tmp_path / "b", 2), weights_only=True)
+    assert saved["settings"]["optimiser"]["feature_lr"] == 0.5
+    shutil.copy(checkpoint_path(tmp_path / "b", 2), checkpoint_path(tmp_path / "a", 2))
+    with pytest.raises(UserError, match=r"--feature_lr: was 0\.5, now 0\.0025"):
+        run_train(small_scene, tmp_path / "a", "--iterations", 2, "--resume")
+
+
+def test_a_model_of_another_program_is_not_resumed(small_scene, tmp_path):
+    (tmp_path / "cfg_args").write_text("Namespace()")
+    with pytest.raises(UserError, match=r"no settings\.json"):
+        run_train(small_scene, tmp_path, "--iterations", 2, "--resume")
+    assert (tmp_path / "cfg_args").read_text() == "Namespace()"
+
+
+def test_a_model_in_its_datasets_folder_leaves_the_photographs_alone(small_scene, tmp_path):
+    folder = shutil.copytree(small_scene, tmp_path / "both")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for _ in range(2):
+        run_train(folder, folder, "--iterations", 1, "--overwrite")
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_quiet_prints_nothing(small_scene, tmp_path, capfd):
+    run_train(small_scene, tmp_path, "--iterations", 20, "--test_iterations", 10, "--overwrite")
+    said = capfd.readouterr()
+    assert said.out == "" and [line for line in said.err.splitlines() if "compiling" not in line] == []
+
+
+def test_the_bar_and_the_lines_of_a_run(small_scene, tmp_path):
+    flags = ["-s", small_scene, "-m", tmp_path, "--lambda_sds", 0, "--device", "cpu", "--iterations", 20]
+    result = run_program("train.py", *flags, "--test_iterations", 20, "--max_gaussians", 61)
+    assert result.returncode == 0, result.stderr
+    assert "11 training views" in result.stdout and f"output in {tmp_path}" in result.stdout
+    assert "iteration 20: train PSNR" in result.stdout
+    bar = result.stderr.replace("\r", "\n").splitlines()[-1]
+    assert all(part in bar for part in ("20/20", "<00:00", "loss=0.", "psnr=", "gaussians=60")), bar
+    assert "90 % of the cap of 61" in result.stderr
+
+
+def test_the_warning_near_the_cap_comes_while_training(small_scene, tmp_path, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise InterruptedError
+
+    monkeypatch.setattr(train, "save_model", stop)
+    with pytest.raises(InterruptedError):
+        run_train(small_scene, tmp_path, "--iterations", 10, "--max_gaussians", 61)
+    assert "60 Gaussians: 90 % of the cap of 61" in capsys.readouterr().err
+
+
+def test_a_mask_takes_its_pixels_out_of_training_and_its_figures(small_scene, tmp_path):
+    """What lies under the black of a mask changes neither the model nor the log."""
+    for name in ("plain", "poisoned"):
+        folder = shutil.copytree(small_scene, tmp_path / name)
+        for path in sorted((folder / "train").glob("*.png")):
+            pixels = np.asarray(Image.open(path)).copy()
+            mask = np.full(pixels.shape[:2], 255, np.uint8)
+            mask[:, :16] = 0
+            (folder / "masks/train").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(folder / "masks/train" / path.name)
+            if name == "poisoned":
+                pixels[:, :16] = 255
+                Image.fromarray(pixels).save(path)
+        run_train(folder, tmp_path / f"{name}-out", "--iterations", 10, "--test_iterations", 10)
+    plain, poisoned = tmp_path / "plain-out", tmp_path / "poisoned-out"
+    assert ply(plain, 10) == ply(poisoned, 10)
+    assert (plain / "log.jsonl").read_text() == (poisoned / "log.jsonl").read_text()
+
+
+def test_mcmc_from_photographs_to_model(small_scene, tmp_path):
+    """Grows by a twentieth at each of three refinements, to the cap; opacity and scale are held down."""
+    flags = ("--iterations", 60, *BUSY, "--densification", "mcmc", "--max_gaussians", 65)
+    run_train(small_scene, tmp_path / "mcmc", *flags)
+    run_train(small_scene, tmp_path / "free", *flags, "--opacity_reg", 0, "--scale_reg", 0)
+    means = {}
+    for name in ("mcmc", "free"):
+        gaussians, _ = load_ply(tmp_path / name / "point_cloud/iteration_60/point_cloud.ply")
+        assert len(gaussians["means"]) == 65
+        means[name] = [
+            float(gaussians["opacities"].detach().sigmoid().mean()),
+            float(gaussians["scales"].detach().exp().mean()),
+        ]
+    assert means["mcmc"][0] < means["free"][0] and means["mcmc"][1] < means["free"][1]
+    rows = [json.loads(line) for line in (tmp_path / "mcmc/log.jsonl").read_text().splitlines()]
+    assert rows[-1]["psnr"] > rows[0]["psnr"] + 1
 
 
 def test_overwrite_replaces_the_run_and_keeps_other_files(small_scene, tmp_path):

@@ -32,27 +32,34 @@ class LpipsUnavailable(Exception):
 
 
 @torch.no_grad()
-def psnr(image: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, 20 log10(1 / sqrt(MSE)), over all pixels and channels.
+def psnr(image: Tensor, target: Tensor, weight: Tensor | None = None) -> float:
+    """Peak signal-to-noise ratio in dB, 20 log10(1 / sqrt(MSE)), over all channels of the pixels that count.
 
     Infinity where the images are equal. Summed in float64 in one thread: the same bits at any thread count.
 
     Args:
-        image, target: any one shape, float in [0, 1].
+        image, target: any one shape (..., H, W), float in [0, 1].
+        weight: (H, W) in [0, 1], a mask: pixels above a half count. None: all count.
     """
     difference = image.detach().cpu().numpy().astype(np.float64) - target.detach().cpu().numpy()
+    if weight is not None:
+        difference = difference[..., weight.cpu().numpy() > 0.5]
+        if not difference.size:
+            return math.nan
     error = float(np.mean(np.square(difference)))
     return -10 * math.log10(error) if error > 0 else (math.inf if error == 0 else math.nan)
 
 
 @torch.no_grad()
-def ssim(image: Tensor, target: Tensor) -> float:
+def ssim(image: Tensor, target: Tensor, weight: Tensor | None = None) -> float:
     """Structural similarity, at most 1: the term of the training loss, see `utils.losses.photometric_loss`.
 
     Args:
         image, target: (3, H, W) float32 in [0, 1].
+        weight: (H, W) in [0, 1], a mask: the mean is over pixels above a half; windows see black elsewhere.
     """
-    return 1 - float(photometric_loss(image, target, lambda_dssim=1.0))
+    counted = None if weight is None else (weight > 0.5).float()
+    return 1 - float(photometric_loss(image, target, counted, lambda_dssim=1.0))
 
 
 def load_lpips(

@@ -12,7 +12,7 @@ from utils.checkpoints import checkpoint_iterations, checkpoint_path
 from utils.errors import UserError
 from utils.options import SETTINGS_FILE, differences, load_settings
 
-OWN_OUTPUTS = ("point_cloud", "train", "test", "orbit")
+OWN_OUTPUTS = ("point_cloud", "train/ours_*", "test/ours_*", "orbit/ours_*.mp4")
 OWN_FILES = (
     *(SETTINGS_FILE, "cfg_args", "cameras.json", "input.ply", "log.jsonl", "training.json"),
     *("results.json", "per_view.json", "metrics_conventions.json"),
@@ -43,14 +43,14 @@ def resumes(
         raise UserError(f"--model_path {model_path} is a file; choose a folder")
     saved = load_settings(model_path)
     if saved and resume:
-        changed = differences(saved["options"], options, may_differ)
-        if changed:
-            raise UserError(
-                f"--resume: {model_path} holds a run with other settings:\n  " + "\n  ".join(changed) + "\n"
-                "Give the same flags as then, or train into another --model_path."
-            )
+        demand_same_settings(model_path, saved["options"], options, may_differ)
         return True
     used = saved is not None or (model_path / "point_cloud").exists() or (model_path / "cfg_args").exists()
+    if used and resume and not overwrite:
+        raise UserError(
+            f"--resume: {model_path} holds a model, but no {SETTINGS_FILE} of a run of this program to go on "
+            "from; start from its PLY with --init_ply in another --model_path"
+        )
     if used and not overwrite:
         raise UserError(
             f"--model_path {model_path} already holds a run. Continue it with --resume, replace it with "
@@ -59,12 +59,28 @@ def resumes(
     return False
 
 
+def demand_same_settings(
+    model_path: Path, old: Mapping[str, Any], new: Mapping[str, Any], may_differ: frozenset[str]
+) -> None:
+    """Raises a UserError that shows every setting in which a run to go on from differs from this one."""
+    changed = differences(old, new, may_differ)
+    if changed:
+        raise UserError(
+            f"--resume: {model_path} holds a run with other settings:\n  " + "\n  ".join(changed) + "\n"
+            "Give the same flags as then, or train into another --model_path."
+        )
+
+
 def clear(model_path: Path) -> None:
-    """Removes what a run writes, and nothing else."""
-    for name in OWN_OUTPUTS:
-        shutil.rmtree(model_path / name, ignore_errors=True)
+    """Removes what a run writes, and nothing else: a dataset in the same folder keeps its `train/`, say.
+
+    The settings go first, so that a run which is killed here is not taken for one to go on from.
+    """
     for name in OWN_FILES:
         (model_path / name).unlink(missing_ok=True)
+    for pattern in OWN_OUTPUTS:
+        for path in model_path.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for iteration in checkpoint_iterations(model_path):
         checkpoint_path(model_path, iteration).unlink()
 
