@@ -34,7 +34,10 @@ def save_checkpoint(model_path: Path, state: dict[str, Any], keep: set[int]) -> 
         keep: iterations whose checkpoints the user asked for.
     """
     with whole_file(checkpoint_path(model_path, state["iteration"])) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as failure:  # torch hides a full disk behind a remark on positions
+            raise (failure.__context__ if isinstance(failure.__context__, OSError) else failure) from None
     regular = [i for i in checkpoint_iterations(model_path) if i not in keep and i <= state["iteration"]]
     for iteration in regular[:-KEPT]:
         checkpoint_path(model_path, iteration).unlink(missing_ok=True)

@@ -61,12 +61,13 @@ def run_program(program: Callable[[], object]) -> NoReturn:
         reasons = {
             errno.ENOSPC: "the disk is full; free some space or choose another --model_path",
             errno.EDQUOT: "the disk quota is used up; free some space or choose another --model_path",
+            errno.EFBIG: "the file grows larger than the file system or a limit of this account allows",
             errno.EACCES: "permission denied; choose a folder that you may write to",
             errno.EROFS: "the file system is read-only; choose a folder that you may write to",
         }
         if failure.errno not in reasons:
             raise
-        print(f"error: {failure.filename or 'writing'}: {reasons[failure.errno]}", file=sys.stderr)
+        print(f"error: {failure.filename or 'writing failed'}: {reasons[failure.errno]}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

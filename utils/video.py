@@ -1,5 +1,7 @@
 """Videos: frames to an MP4 file that browsers and players open."""
 
+import itertools
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +17,8 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], frames_per_seco
     """Writes H.264 in an MP4 file, whole.
 
     The format that every player opens, 4:2:0, has one colour for two by two pixels; an odd last row or column
-    is left out.
+    is left out. The encoder is run here and not by `imageio_ffmpeg.write_frames`, which takes a file that was
+    cut off by a full disk for a good one.
 
     Args:
         path: the file.
@@ -25,26 +28,26 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], frames_per_seco
     Raises:
         UserError: the video encoder failed.
     """
-    with whole_file(path) as file:
-        encoder = None
+    frames = iter(frames)
+    first = next(frames)
+    height, width = (side - side % 2 for side in first.shape[:2])
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(frames_per_second)),
+        *("-i", "-", "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"),
+        *("-f", "mp4", "-movflags", "+faststart"),
+    ]
+    with (
+        whole_file(path) as file,
+        subprocess.Popen([*command, file.name], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder,
+    ):
+        assert encoder.stdin is not None
         try:
-            for frame in frames:
-                height, width = (side - side % 2 for side in frame.shape[:2])
-                if encoder is None:
-                    encoder = imageio_ffmpeg.write_frames(
-                        file.name,
-                        (width, height),
-                        fps=frames_per_second,
-                        codec="libx264",
-                        macro_block_size=2,
-                        quality=None,
-                        ffmpeg_log_level="error",
-                        output_params=["-crf", "18", "-f", "mp4", "-movflags", "+faststart"],
-                    )
-                    encoder.send(None)
-                encoder.send(np.ascontiguousarray(frame[:height, :width]))
-        except OSError as failure:
-            raise UserError(f"{path}: the video encoder (ffmpeg) failed: {failure}") from None
-        finally:
-            if encoder is not None:
-                encoder.close()
+            for frame in itertools.chain([first], frames):
+                encoder.stdin.write(np.ascontiguousarray(frame[:height, :width]))
+        except BrokenPipeError:
+            pass  # it ended early; its exit code and its words say why
+        _, said = encoder.communicate()
+        if encoder.returncode:
+            words = said.decode(errors="replace").strip().splitlines() or [f"exit code {encoder.returncode}"]
+            raise UserError(f"{path}: the video encoder (ffmpeg) failed: {words[-1]}; is the disk full?")

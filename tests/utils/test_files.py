@@ -2,14 +2,19 @@
 
 import errno
 
+import numpy as np
 import pytest
 import torch
 
+from scene.gaussians import save_ply
+from tests.small_scene import some_gaussians
 from utils.checkpoints import checkpoint_iterations, load_newest_checkpoint, save_checkpoint
 from utils.determinism import sigmoid, single_threaded
 from utils.errors import UserError, Warnings, run_program
 from utils.files import whole_file, write_json
+from utils.images import image_tensor, write_png
 from utils.training_log import TrainingLog
+from utils.video import write_video
 
 
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
@@ -74,6 +79,39 @@ def test_checkpoints_keep_the_newest_two_and_those_asked_for(tmp_path):
         (tmp_path / f"chkpnt{iteration}.pth").write_bytes(b"")
     with pytest.raises(UserError, match="none of the 3 checkpoints"):
         load_newest_checkpoint(tmp_path, Warnings())
+
+
+@pytest.fixture
+def small_disk():
+    """No file may grow beyond 20 kB: writing fails in the midst of it, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="only Unix limits the size of files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: save_checkpoint(path.parent, {"iteration": 9, "x": torch.ones(20_000)}, set()),
+        lambda path: save_ply(path, some_gaussians(1000)),
+        lambda path: write_json(path, list(range(20_000))),
+        lambda path: write_png(path, image_tensor(noise(200, 200, 3))),
+        lambda path: write_video(path, [noise(200, 200, 3)] * 3),
+    ],
+    ids=["checkpoint", "ply", "json", "png", "mp4"],
+)
+def test_a_disk_that_fills_up_is_one_message_and_leaves_no_file(write, tmp_path, capfd, small_disk):
+    with pytest.raises(SystemExit) as end:
+        run_program(lambda: write(tmp_path / "file"))
+    said = capfd.readouterr().err
+    assert end.value.code == 2 and said.startswith("error: ") and len(said.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_log_is_cut_behind_the_checkpoint(tmp_path):
