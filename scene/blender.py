@@ -11,7 +11,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from scene.photographs import stored_size
-from scene.source import PosedPhotograph, found_photographs
+from scene.source import PosedPhotograph, demand_photographs
 from utils.errors import UserError, Warnings
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
@@ -27,12 +27,12 @@ def read_blender(
     `transforms_test.json` is then no mistake.
 
     Raises:
-        UserError: a file is missing or damaged, or no picture is there.
+        UserError: a file is missing or damaged, pictures included.
     """
-    train = _frames(source, "transforms_train.json", warnings)
+    train = _frames(source, "transforms_train.json")
     if not hold_out and not (source / "transforms_test.json").is_file():
         return train, []
-    test = _frames(source, "transforms_test.json", warnings)
+    test = _frames(source, "transforms_test.json")
     names = {photograph.name for photograph in train}
     for photograph in test:
         if photograph.name in names:
@@ -42,7 +42,7 @@ def read_blender(
     return train + [photograph for photograph in test if photograph.name not in names], []
 
 
-def _frames(source: Path, file: str, warnings: Warnings) -> list[PosedPhotograph]:
+def _frames(source: Path, file: str) -> list[PosedPhotograph]:
     path = source / file
     try:
         transforms = json.loads(path.read_text(encoding="utf-8"))
@@ -63,11 +63,10 @@ def _frames(source: Path, file: str, warnings: Warnings) -> list[PosedPhotograph
             f"{path} lists {', '.join(twice[:3])} more than once; every frame needs its own picture"
         )
     pictures = {name: _picture(source, frame["file_path"]) for name, frame in zip(names, frames, strict=True)}
-    found = found_photographs(pictures, str(source), warnings)
+    demand_photographs(pictures, str(source))
     return [
         PosedPhotograph(name, pictures[name], _lens(transforms | frame, pictures[name], path), pose)
         for name, frame, pose in zip(names, frames, poses, strict=True)
-        if name in found
     ]
 
 

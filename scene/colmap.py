@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
-from scene.source import ObservedPoints, PosedPhotograph, found_photographs
+from scene.source import ObservedPoints, PosedPhotograph, demand_photographs
 from utils.errors import UserError, Warnings
 
 LEAST_BYTES = {"cameras.bin": 40, "images.bin": 73, "points3D.bin": 51}  # of one record
@@ -46,7 +46,7 @@ def read_colmap(
         warnings: takes what is odd but usable.
 
     Raises:
-        UserError: no model, a damaged one, or no photograph that has a pose and a file.
+        UserError: no model, a damaged one, or no photograph with a pose, or a file is missing.
     """
     folder = model_folder(source, warnings)
     try:
@@ -77,8 +77,8 @@ def read_colmap(
             "the reconstruction failed: take more overlapping photographs and run it again"
         )
     photographs.sort(key=lambda photograph: photograph.name)
-    found = found_photographs({each.name: each.path for each in photographs}, str(source / images), warnings)
-    return [each for each in photographs if each.name in found], _points(model, names)
+    demand_photographs({each.name: each.path for each in photographs}, str(source / images))
+    return photographs, _points(model, names)
 
 
 def _check_lengths(folder: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from utils.errors import UserError, Warnings
+from utils.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,24 +49,21 @@ class ObservedPoints:
         return count
 
 
-def found_photographs(paths: dict[str, Path], where: str, warnings: Warnings) -> set[str]:
-    """The names of the photographs whose file exists; each missing one is warned of.
+def demand_photographs(paths: dict[str, Path], where: str) -> None:
+    """Raises a UserError that names the photographs whose file is not there.
+
+    They are not left out in silence or with a warning: every eighth photograph is for the test, so that a
+    lost file would change which ones those are, and the figures with them.
 
     Args:
         paths: each photograph's file, by its name.
-        where: the folder in which they were looked for, for the messages.
-
-    Raises:
-        UserError: none exists.
+        where: the folder in which they are looked for, for the message.
     """
-    found = {name for name, path in paths.items() if path.is_file()}
-    if not found:
-        names = ", ".join(list(paths)[:3]) + ", ..." * (len(paths) > 3)
+    missing = [name for name, path in paths.items() if not path.is_file()]
+    if missing:
+        names = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
         raise UserError(
-            f"none of the dataset's {len(paths)} photographs ({names}) was found in {where}; "
-            "give the folder that holds them (--images in a COLMAP dataset), or copy them there"
+            f"{len(missing)} of the dataset's {len(paths)} photographs are missing in {where}: {names}; give "
+            "the folder that holds them (--images in a COLMAP dataset), copy them there, or make the poses "
+            "anew without them"
         )
-    for name in paths:
-        if name not in found:
-            warnings.add(f"photograph missing in {where}, its view is left out", name)
-    return found

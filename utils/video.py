@@ -44,7 +44,7 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], frames_per_seco
         assert encoder.stdin is not None
         try:
             for frame in itertools.chain([first], frames):
-                encoder.stdin.write(np.ascontiguousarray(frame[:height, :width]))
+                encoder.stdin.write(frame[:height, :width].tobytes())
         except BrokenPipeError:
             pass  # it ended early; its exit code and its words say why
         _, said = encoder.communicate()

@@ -133,14 +133,10 @@ def test_start_points_of_a_blender_dataset(tmp_path):
     assert load(folder).points_source == "3 points of points3d.ply"
 
 
-def test_missing_pictures_are_left_out(tmp_path):
+def test_missing_pictures_are_an_error_that_names_them(tmp_path):
     folder = write(tmp_path, [frame("a"), frame("b")])
     (folder / "b.png").unlink()
-    scene = load(folder)
-    assert [camera.name for camera in scene.train_cameras] == ["a"]
-    assert any("missing" in line and line.endswith(": b") for line in scene.warnings.lines())
-    (folder / "a.png").unlink()
-    with pytest.raises(UserError, match=r"none of the dataset's 2 photographs \(a, b\)"):
+    with pytest.raises(UserError, match=r"1 of the dataset's 2 photographs are missing in .*: b;"):
         load(folder)
 
 

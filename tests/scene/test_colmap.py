@@ -66,19 +66,17 @@ def test_photographs_are_found_by_name_and_never_by_order(tmp_path, text):
         torch.testing.assert_close(camera.world_to_camera[:3], expected_pose, rtol=0, atol=1e-6)
 
 
-def test_missing_photographs_are_left_out_with_one_warning(tmp_path):
+def test_missing_photographs_are_an_error_that_names_them(tmp_path):
     folder = write_dataset(tmp_path / "scene", NAMES)
     (folder / "images/1.png").unlink()
     (folder / "images/3.png").unlink()
-    scene = load(folder)
-    assert [camera.name for camera in scene.train_cameras] == ["0.png", "2.png", "4.png"]
-    (line,) = scene.warnings.lines()
-    assert "missing" in line and "(2 times): 1.png, 3.png" in line and str(folder / "images") in line
+    with pytest.raises(UserError, match=r"2 of the dataset's 5 photographs .* in .*/images: 1\.png, 3\.png;"):
+        load(folder)
 
 
 def test_no_photograph_at_all_is_an_error_that_names_the_folder(tmp_path):
     folder = write_dataset(tmp_path / "scene", NAMES)
-    with pytest.raises(UserError, match=r"none of the dataset's 5 photographs \(0.png, .*images_8.*--images"):
+    with pytest.raises(UserError, match=r"5 of the dataset's 5 photographs .*images_8: 0\.png, .*--images"):
         load(folder, images="images_8")
 
 
