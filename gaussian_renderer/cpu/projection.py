@@ -13,6 +13,7 @@ from numba import prange
 from torch import Tensor
 
 from gaussian_renderer.cpu.compilation import device_function, kernel
+from gaussian_renderer.cpu.matrices import dot, multiply, scale_columns, transpose
 
 # Gaussians per piece of parallel work. Fixed, so that sums over pieces do not depend on the threads.
 PIECE = 512
@@ -36,50 +37,6 @@ def _rotation(quat):
 
 
 @device_function
-def _multiply(a, b):
-    """The product of two 3x3 matrices given as tuples of rows."""
-    return (
-        (
-            a[0][0] * b[0][0] + a[0][1] * b[1][0] + a[0][2] * b[2][0],
-            a[0][0] * b[0][1] + a[0][1] * b[1][1] + a[0][2] * b[2][1],
-            a[0][0] * b[0][2] + a[0][1] * b[1][2] + a[0][2] * b[2][2],
-        ),
-        (
-            a[1][0] * b[0][0] + a[1][1] * b[1][0] + a[1][2] * b[2][0],
-            a[1][0] * b[0][1] + a[1][1] * b[1][1] + a[1][2] * b[2][1],
-            a[1][0] * b[0][2] + a[1][1] * b[1][2] + a[1][2] * b[2][2],
-        ),
-        (
-            a[2][0] * b[0][0] + a[2][1] * b[1][0] + a[2][2] * b[2][0],
-            a[2][0] * b[0][1] + a[2][1] * b[1][1] + a[2][2] * b[2][1],
-            a[2][0] * b[0][2] + a[2][1] * b[1][2] + a[2][2] * b[2][2],
-        ),
-    )
-
-
-@device_function
-def _transpose(a):
-    """The transpose of a 3x3 matrix."""
-    return (a[0][0], a[1][0], a[2][0]), (a[0][1], a[1][1], a[2][1]), (a[0][2], a[1][2], a[2][2])
-
-
-@device_function
-def _dot(a, b):
-    """The scalar product of two 3-vectors."""
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-@device_function
-def _scale_columns(a, s):
-    """Matrix `a` with its columns multiplied by the three entries of `s`."""
-    return (
-        (a[0][0] * s[0], a[0][1] * s[1], a[0][2] * s[2]),
-        (a[1][0] * s[0], a[1][1] * s[1], a[1][2] * s[2]),
-        (a[2][0] * s[0], a[2][1] * s[1], a[2][2] * s[2]),
-    )
-
-
-@device_function
 def _pose(viewmat):
     """Rotation (rows) and translation of a world-to-camera matrix, in float64."""
     v = viewmat.astype(np.float64)
@@ -96,9 +53,9 @@ def _to_camera(rotation, translation, mean):
     """A world point in camera coordinates."""
     m = (np.float64(mean[0]), np.float64(mean[1]), np.float64(mean[2]))
     return (
-        _dot(rotation[0], m) + translation[0],
-        _dot(rotation[1], m) + translation[1],
-        _dot(rotation[2], m) + translation[2],
+        dot(rotation[0], m) + translation[0],
+        dot(rotation[1], m) + translation[1],
+        dot(rotation[2], m) + translation[2],
     )
 
 
@@ -143,13 +100,13 @@ def _footprint(fx, fy, lower, upper, point, shape):
 @device_function
 def _covariance(px, py, eps2d):
     """The blurred 2D covariance (xx, xy, yy), its determinant, and the determinant before the blur."""
-    xx, xy, yy = _dot(px, px), _dot(px, py), _dot(py, py)
+    xx, xy, yy = dot(px, px), dot(px, py), dot(py, py)
     cross = (
         px[1] * py[2] - px[2] * py[1],
         px[2] * py[0] - px[0] * py[2],
         px[0] * py[1] - px[1] * py[0],
     )
-    sharp = _dot(cross, cross)
+    sharp = dot(cross, cross)
     return xx + eps2d, xy, yy + eps2d, sharp + eps2d * (xx + yy + eps2d), sharp
 
 
@@ -171,7 +128,7 @@ def _project_forward(
                     continue
                 rotation, _, _ = _rotation(quats[n])
                 s = (np.float64(scales[n, 0]), np.float64(scales[n, 1]), np.float64(scales[n, 2]))
-                shape = _multiply(rotation_camera, _scale_columns(rotation, s))
+                shape = multiply(rotation_camera, scale_columns(rotation, s))
                 px, py = _footprint(fx, fy, lower, upper, point, shape)
                 xx, xy, yy, determinant, sharp = _covariance(px, py, eps2d)
                 if not (0.0 < determinant < np.inf):
@@ -276,11 +233,11 @@ def _footprint_backward(fx, fy, lower, upper, point, shape, px, py, g_covariance
         2.0 * (gxy * px[2] + gyy * py[2]),
     )
     # A limited slope is a constant of the Jacobian.
-    g_slope_x = -jx * _dot(gpx, shape[2]) if limited_x == slope_x else 0.0
-    g_slope_y = -jy * _dot(gpy, shape[2]) if limited_y == slope_y else 0.0
+    g_slope_x = -jx * dot(gpx, shape[2]) if limited_x == slope_x else 0.0
+    g_slope_y = -jy * dot(gpy, shape[2]) if limited_y == slope_y else 0.0
     g_slope_x += fx * g_mean2d[0]
     g_slope_y += fy * g_mean2d[1]
-    along = _dot(gpx, px) + _dot(gpy, py) + g_slope_x * slope_x + g_slope_y * slope_y
+    along = dot(gpx, px) + dot(gpy, py) + g_slope_x * slope_x + g_slope_y * slope_y
     g_point = (g_slope_x * inverse_z, g_slope_y * inverse_z, g_depth - along * inverse_z)
     g_shape = (
         (jx * gpx[0], jx * gpx[1], jx * gpx[2]),
@@ -306,7 +263,7 @@ def _project_backward(
     for piece in prange((count + PIECE - 1) // PIECE):
         for camera in range(viewmats.shape[0]):
             rotation_camera, translation = _pose(viewmats[camera])
-            back = _transpose(rotation_camera)
+            back = transpose(rotation_camera)
             fx, fy, _, _, lower, upper = _limits(intrinsics[camera], width, height)
             g_pose = g_viewmats[piece, camera]
             for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
@@ -315,8 +272,8 @@ def _project_backward(
                 point = _to_camera(rotation_camera, translation, means[n])
                 rotation, quat, inverse_length = _rotation(quats[n])
                 s = (np.float64(scales[n, 0]), np.float64(scales[n, 1]), np.float64(scales[n, 2]))
-                own = _scale_columns(rotation, s)
-                shape = _multiply(rotation_camera, own)
+                own = scale_columns(rotation, s)
+                shape = multiply(rotation_camera, own)
                 px, py = _footprint(fx, fy, lower, upper, point, shape)
                 g_covariance = _covariance_backward(
                     _covariance(px, py, eps2d), eps2d, g_conics[camera, n], g_compensations[camera, n]
@@ -325,18 +282,18 @@ def _project_backward(
                     fx, fy, lower, upper, point, shape, px, py,
                     g_covariance, g_means2d[camera, n], g_depths[camera, n],
                 )  # fmt: skip
-                g_own = _multiply(back, g_shape)
-                columns, g_columns = _transpose(rotation), _transpose(g_own)
-                g_quat = _rotation_backward(quat, inverse_length, _scale_columns(g_own, s))
+                g_own = multiply(back, g_shape)
+                columns, g_columns = transpose(rotation), transpose(g_own)
+                g_quat = _rotation_backward(quat, inverse_length, scale_columns(g_own, s))
                 for k in range(3):
-                    g_means[n, k] += _dot(back[k], g_point)
-                    g_scales[n, k] += _dot(columns[k], g_columns[k])
+                    g_means[n, k] += dot(back[k], g_point)
+                    g_scales[n, k] += dot(columns[k], g_columns[k])
                 for k in range(4):
                     g_quats[n, k] += g_quat[k]
                 if wants_pose:
                     for i in range(3):
                         for j in range(3):
-                            g_pose[i, j] += _dot(g_shape[i], own[j]) + g_point[i] * means[n, j]
+                            g_pose[i, j] += dot(g_shape[i], own[j]) + g_point[i] * means[n, j]
                         g_pose[i, 3] += g_point[i]
 
 
