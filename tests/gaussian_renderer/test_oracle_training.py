@@ -69,20 +69,22 @@ def draw(rasterize, parameters: dict[str, Tensor], view: int | slice, **options)
 
 
 def train(rasterize, start: dict[str, Tensor], targets: Tensor, **options) -> dict[str, Tensor]:
-    """The parameters after STEPS steps of Adam on the L1 difference, one view a step.
+    """The parameters after STEPS steps of Adam on a smooth L1 difference, one view a step.
 
-    The rates fall to a tenth, so that the end is a state and not a moment of the jitter that L1 keeps up.
+    Adam's usual eps of 1e-15 turns a gradient of nothing but rounding into a full step, and the kink of L1
+    rounding into a sign: with both, the same engine from starts 1e-6 apart ends up to 0.15 dB apart. With an
+    eps of 1e-5, a rounded kink and falling rates it is 0.001 dB, so that a difference is the rasteriser's.
     """
     parameters = {
         name: values.to(targets.dtype, copy=True).requires_grad_() for name, values in start.items()
     }
     groups = [{"params": [parameters[name]], "lr": rate} for name, rate in RATES.items()]
-    optimizer = torch.optim.Adam(groups, eps=1e-15)
+    optimizer = torch.optim.Adam(groups, eps=1e-5)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.1 ** (1 / STEPS))
     for step in range(STEPS):
         view = step % len(targets)
         image = draw(rasterize, parameters, slice(view, view + 1), **options)
-        loss = (image[0] - targets[view]).abs().mean()
+        loss = ((image[0] - targets[view]).square() + 1e-4).sqrt().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -113,4 +115,4 @@ def test_engine_and_oracle_train_to_the_same_quality(rasterize_mode):
     by_engine = quality(train(rasterization, start, targets.float(), **options, packed=False))
     print(f"{rasterize_mode}: start {before:.2f} dB, oracle {by_oracle:.3f} dB, engine {by_engine:.3f} dB")
     assert by_oracle > before + 15, "the training has to change something to prove something"
-    assert abs(by_engine - by_oracle) < 0.05
+    assert abs(by_engine - by_oracle) < 0.01
