@@ -24,6 +24,15 @@ from utils.options import parse
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 FEWEST = 3  # photographs; from two, focal length and shape cannot be told apart
+REFUSED = {
+    "--no_gpu": "everything runs on the CPU",
+    "--skip_matching": "poses that are already there need no convert.py; give their dataset to train.py",
+    "--camera": "a camera with distortion (OPENCV) is estimated, and photographs are undistorted",
+    "--colmap_executable": "pycolmap is used, no COLMAP program",
+    "--magick_executable": "no other program is used",
+    "--resize": "train.py shrinks photographs itself (--resolution)",
+}
+"""Flags of the reference that this program does not honour, and what to do instead."""
 
 
 @dataclass
@@ -191,4 +200,4 @@ def largest_model(folder: Path, names: list[str], work: Path, seed: int) -> pyco
 
 
 if __name__ == "__main__":
-    run_program(lambda: main(parse(Options)))
+    run_program(lambda: main(parse(Options, refused=REFUSED)))

@@ -5,15 +5,16 @@ python metrics.py -m output/fern --renders THEIR_IMAGES --gt output/fern/test/ou
 
 The first reads `test/ours_N/{renders,gt}`, which render.py writes, and puts into each model's folder
 `results.json` and `per_view.json`, of the reference's form (PSNR of equal images is `Infinity`, LPIPS without
-weights `null`), and `metrics_conventions.json`, which says how they were computed. `--renders` and `--gt`
-score any other images, matched by file name, into the same table.
+weights `null`), and `metrics_conventions.json`, which says how they were computed. Where `masks` lie beside,
+only their white pixels count. `--renders` and `--gt` score any other images, matched by file name, into the
+same table.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +33,11 @@ from utils.tables import markdown_table
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 METRICS = ("SSIM", "PSNR", "LPIPS")  # in the order of the reference's files
+
+MASKED = (
+    "PSNR over the pixels that the mask leaves in; SSIM a mean over them, its windows see black elsewhere; "
+    "LPIPS of both images blackened elsewhere"
+)
 
 Distance = Callable[[Tensor, Tensor], float]
 Scores = dict[str, dict[str, float | None]]
@@ -76,6 +82,8 @@ class Method:
     label: str
     pairs: dict[str, tuple[Path, Path]]
     """By file name, the rendering and the photograph."""
+    masks: dict[str, Path] = field(default_factory=dict)
+    """By file name, the mask of those that have one; its pixels above a half count."""
 
 
 def main(options: Options) -> None:
@@ -97,7 +105,8 @@ def main(options: Options) -> None:
         }
         write_json(path / "results.json", means)
         write_json(path / "per_view.json", scored)
-        write_json(path / "metrics_conventions.json", {**conventions, **trained_on(path)})
+        masked = {"masks": MASKED} if any(method.masks for method in methods) else {}
+        write_json(path / "metrics_conventions.json", {**conventions, **masked, **trained_on(path)})
     rows += [table_row(method.label, score(method, lpips)) for method in others]
 
     lpips_title = "LPIPS"
@@ -120,7 +129,14 @@ def find_methods(model_path: Path) -> list[Method]:
             f"no renderings in {model_path / 'test'}; run this first: python render.py -m {model_path}"
         )
     folders.sort(key=lambda folder: (len(folder.name), folder.name))  # ours_7000 before ours_30000
-    return [Method(folder.name, find_pairs(folder / "renders", folder / "gt")) for folder in folders]
+    return [
+        Method(
+            folder.name,
+            find_pairs(folder / "renders", folder / "gt"),
+            {path.name: path for path in (folder / "masks").glob("*.png")},
+        )
+        for folder in folders
+    ]
 
 
 def find_pairs(renders: Path, gt: Path) -> dict[str, tuple[Path, Path]]:
@@ -191,13 +207,16 @@ def score(method: Method, lpips: Distance | None) -> Scores:
     scores: Scores = {metric: {} for metric in METRICS}
     for name, paths in tqdm(method.pairs.items(), desc=method.label, disable=None, leave=False):
         image, photograph = (read_image(path) for path in paths)
+        mask = read_image(method.masks[name])[0] if name in method.masks else None
         if image.shape != photograph.shape:
             sizes = [f"{it.shape[2]} x {it.shape[1]}" for it in (image, photograph)]
             raise UserError(
                 f"{paths[0]} is {sizes[0]} pixels, {paths[1]} {sizes[1]}; they must be of one size"
             )
-        scores["SSIM"][name] = ssim(image, photograph)
-        scores["PSNR"][name] = psnr(image, photograph)
+        scores["SSIM"][name] = ssim(image, photograph, mask)
+        scores["PSNR"][name] = psnr(image, photograph, mask)
+        if lpips and mask is not None:
+            image, photograph = image * (mask > 0.5), photograph * (mask > 0.5)
         scores["LPIPS"][name] = lpips(image, photograph) if lpips else None
     return scores
 

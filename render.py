@@ -24,7 +24,7 @@ from tqdm import tqdm
 from gaussian_renderer import Rendering, choose_engine, render
 from scene.camera_paths import orbit
 from scene.cameras import Camera
-from scene.dataset import Scene, load_scene
+from scene.dataset import Scene, SceneOptions, load_scene
 from scene.gaussians import load_ply
 from scene.model_folder import find_ply, saved_scene_options
 from utils.errors import UserError, Warnings, run_program
@@ -37,6 +37,11 @@ REFUSED = {
     "--convert_SHs_python": "both engines evaluate spherical harmonics themselves",
     "--compute_cov3D_python": "both engines compute covariances themselves",
     "--debug": "leave it out",
+    "--sh_degree": "the PLY says which degree it has",
+    "--depths": "depth maps are not there yet",
+    "-d": "depth maps are not there yet",
+    "--train_test_exp": "exposure compensation is not there yet",
+    "--data_device": "photographs are kept as bytes in main memory",
 }
 """Flags of the reference that this program does not honour, and what to do instead."""
 
@@ -49,6 +54,16 @@ class Options:
     """The model's folder, as train.py or the reference wrote it."""
     source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
     """The dataset's folder, where it is no longer the one that the model was trained on."""
+    images: Annotated[str, tyro.conf.arg(aliases=["-i"])] = ""
+    """Folder of the photographs inside a COLMAP dataset; empty: as trained."""
+    resolution: Annotated[int, tyro.conf.arg(aliases=["-r"])] = 0
+    """1, 2, 4, 8: that part of the full size; other numbers: width in pixels; 0: as trained."""
+    white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
+    """White background, even if trained on black."""
+    eval: bool = False
+    """Split off test views, even if trained on all."""
+    antialiasing: bool = False
+    """Dim Gaussians smaller than a pixel, even if the PLY does not say so (the reference's never does)."""
     iteration: int = -1
     """Which saved iteration to render; -1: the last one."""
     skip_train: bool = False
@@ -69,13 +84,11 @@ def main(options: Options) -> None:
     if options.skip_train and options.skip_test and not options.orbit:
         raise UserError("--skip_train and --skip_test leave nothing to render; drop one, or give --orbit")
     model_path = Path(options.model_path)
-    scene_options = saved_scene_options(model_path)
-    if options.source_path:
-        scene_options = replace(scene_options, source_path=options.source_path)
+    scene_options = scene_to_render(options)
     iteration, ply = find_ply(model_path, options.iteration)
     warnings = Warnings()
     gaussians, info = load_ply(ply, warnings)
-    engine = choose_engine(options.device)
+    engine = choose_engine(options.device, (lambda *_: None) if options.quiet else print)
     scene = load_scene(scene_options, seed=0)
     warnings.extend(scene.warnings)
     warnings.show()
@@ -87,7 +100,7 @@ def main(options: Options) -> None:
         sh_degree=info.sh_degree,
         background=background,
         engine=engine,
-        antialiased=info.antialiased,
+        antialiased=info.antialiased or options.antialiasing,
     )
     for split, cameras, skipped in (
         ("train", scene.train_cameras, options.skip_train),
@@ -103,6 +116,18 @@ def main(options: Options) -> None:
             print(f"orbit: {path}")
 
 
+def scene_to_render(options: Options) -> SceneOptions:
+    """How the model's scene was read, with what the command line says otherwise.
+
+    The points to start from are the model's own `input.ply`: the file that they came from may be gone.
+    """
+    model_path = Path(options.model_path)
+    names = ("source_path", "images", "resolution", "white_background", "eval")
+    given = {name: value for name in names if (value := getattr(options, name))}
+    points = model_path / "input.ply"
+    return replace(saved_scene_options(model_path), **given, init_ply=str(points) if points.is_file() else "")
+
+
 def render_views(
     look: Callable[[Camera], Rendering],
     cameras: Sequence[Camera],
@@ -112,16 +137,20 @@ def render_views(
 ) -> None:
     """Writes `renders` and `gt` of the cameras into the folder, in place of what an earlier run left there.
 
-    Both folders are there even if there are no cameras, as in the reference.
+    Both folders are there even if there are no cameras, as in the reference. Beside them lie `masks` of the
+    photographs that have one: white where pixels count in a metric.
     """
-    for side in ("renders", "gt"):
+    for side in ("renders", "gt", "masks"):
         shutil.rmtree(folder / side, ignore_errors=True)
+    for side in ("renders", "gt"):
         (folder / side).mkdir(parents=True)
     for index, camera in enumerate(tqdm(cameras, desc=str(folder), disable=quiet)):
         assert camera.photograph is not None
-        target, _ = camera.photograph.target(background, background.device)
+        target, weight = camera.photograph.target(background, background.device)
         write_png(folder / "renders" / f"{index:05d}.png", look(camera).rgb)
         write_png(folder / "gt" / f"{index:05d}.png", target)
+        if weight is not None:
+            write_png(folder / "masks" / f"{index:05d}.png", weight.expand(3, -1, -1))
 
 
 def orbit_frames(look: Callable[[Camera], Rendering], scene: Scene, quiet: bool) -> Iterator:

@@ -3,6 +3,7 @@
 Iterations count from 1. The hooks see the photograph's view only, so guidance never feeds the statistics.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,8 +29,7 @@ class DensificationOptions:
     """Growth and pruning of the Gaussians."""
 
     densification: Literal["default", "mcmc"] = "default"
-    """default: clone, split and prune by screen-space gradient, as the reference; mcmc: relocation and noise
-    (3DGS-MCMC, arXiv 2404.09591), which wants --max_gaussians."""
+    """default: clone, split, prune, as the reference; mcmc: relocation and noise (arXiv 2404.09591)."""
     densify_from_iter: int = 500
     """First iteration after which Gaussians are added."""
     densify_until_iter: int = 15_000
@@ -58,6 +58,12 @@ class DensificationOptions:
         for flag in ("densification_interval", "opacity_reset_interval"):
             if getattr(self, flag) < 1:
                 raise UserError(f"--{flag} {getattr(self, flag)}: at least 1 is needed")
+        for flag in ("densify_grad_threshold", "percent_dense", "noise_lr"):
+            if not 0 <= getattr(self, flag) < math.inf:
+                raise UserError(f"--{flag} {getattr(self, flag)}: allowed are finite numbers of at least 0")
+        for flag in ("opacity_reg", "scale_reg"):
+            if not (getattr(self, flag) == -1 or 0 <= getattr(self, flag) < math.inf):
+                raise UserError(f"--{flag} {getattr(self, flag)}: allowed are -1 (automatic), 0 or more")
         if self.max_gaussians < -1:
             raise UserError(
                 f"--max_gaussians {self.max_gaussians}: allowed are -1 (automatic), 0 (none) or a count"

@@ -16,8 +16,7 @@ class GuidanceOptions:
     """How a frozen latent diffusion model guides what the photographs do not show."""
 
     lambda_sds: float = 0.2
-    """Weight of guidance, at least 0; 0 trains on the photographs alone and loads no diffusion library. Its
-    unit is `--sds_reduction`'s: by default 0.2 is a fifth of the photometric pull on average."""
+    """Weight of guidance; 0: none, photographs alone; 0.2: a fifth of the photometric pull on average."""
     guidance_model: str = DEFAULT_MODEL
     """A Stable-Diffusion-shaped diffusers model: a hub id or a local folder."""
     guidance_revision: str | None = None
@@ -29,17 +28,14 @@ class GuidanceOptions:
     guidance_scale: float = 7.5
     """Classifier-free guidance s in o = o_u + s (o_c - o_u); 1 asks the prompt alone, at half the cost."""
     guidance_rescale: float = 0.7
-    """Share in [0, 1] by which the contrast that guidance_scale adds is taken back (the standard deviation of
-    the denoised estimate is brought to that of the prompt alone); 0 leaves the plain convention."""
+    """Share in [0, 1] of the contrast of --guidance_scale that is taken back; 0: the plain convention."""
     guidance_resolution: int = 512
     """Short side in pixels of what the model sees; the aspect is kept, both sides padded to what it needs."""
     guidance_precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the model. auto: on a GPU bfloat16 where it has it, else float16; on a CPU float32,
-    or bfloat16 for a model whose U-Net file is larger than 1 GB. Residuals are float32 always."""
+    """Number format of the model; auto: bfloat16, but float32 for a small model on a CPU."""
 
     guidance_interval: int = 0
-    """Guide every so many steps; 0: every step on a GPU, and on a CPU so seldom that guidance takes at most
-    as long as the rest. That choice is timed: name an interval to get the same bits on every machine."""
+    """Guide every so many steps; 0: all on a GPU, on a CPU no more than take as long as the rest."""
     guidance_from: float = 0.2
     """Fraction of the run, in [0, 1], after which guidance starts."""
     guidance_until: float = 0.95
@@ -58,10 +54,7 @@ class GuidanceOptions:
     sds_clip: float = 0.99
     """Quantile in (0, 1] of its magnitudes at which the latent gradient is cut, by element; 1: never."""
     sds_reduction: Literal["relative", "mean", "sum"] = "relative"
-    """What lambda_sds multiplies. relative: the gradient, times the running mean of the photometric norm
-    over that of its own (about 100 guided steps, in image space). sum: w(t) (noise_hat - noise) at every
-    latent element, as threestudio has it. mean: that over the number of latent elements, as half a mean
-    squared error has it."""
+    """Unit of --lambda_sds: relative to the photometric pull, or the loss as latents' mean or sum (docs/)."""
 
     def check(self) -> None:
         """Raises `UserError` naming the first flag whose value makes no sense."""

@@ -1,5 +1,6 @@
 """render.py on a scene of known Gaussians: the pictures are the photographs, in the reference's layout."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,62 @@ def test_a_model_of_the_reference_is_rendered(model, dataset):
     save_cfg_args(model, {**values, **rest})
     render(model, skip_train=True)
     assert len(pictures(model / "test/ours_300/renders")) == 2
+
+
+def test_a_model_of_an_older_reference_is_rendered(model, dataset):
+    """Before 2024 `cfg_args` had fewer keys, in alphabetical order."""
+    (model / "settings.json").unlink()
+    line = f"images='images', model_path='', resolution=-1, sh_degree=3, source_path='{dataset}'"
+    (model / "cfg_args").write_text(f"Namespace(eval=True, {line}, white_background=False)")
+    render(model, skip_train=True)
+    assert len(pictures(model / "test/ours_300/renders")) == 2
+
+
+def test_the_command_line_overrides_how_the_scene_was_read(model, dataset):
+    save_settings(model, TrainOptions(scene=SceneOptions(source_path=str(dataset))))
+    render(model, eval=True, resolution=2, white_background=True, skip_train=True)
+    renders = pictures(model / "test/ours_300/renders")
+    assert [picture.shape for picture in renders.values()] == [(HEIGHT // 2, WIDTH // 2, 3)] * 2
+    assert np.array_equal(renders["00000.png"][0, 0], [255, 255, 255])
+
+
+def test_antialiasing_can_be_asked_for_where_the_ply_does_not(model):
+    render(model, skip_train=True)
+    plain = pictures(model / "test/ours_300/renders")["00000.png"]
+    render(model, skip_train=True, antialiasing=True)
+    assert not np.array_equal(pictures(model / "test/ours_300/renders")["00000.png"], plain)
+
+
+def test_the_file_that_training_started_from_may_be_gone(model, dataset):
+    save_settings(model, TrainOptions(scene=SceneOptions(str(dataset), eval=True, init_ply="/gone.ply")))
+    render(model, skip_train=True)
+    assert len(pictures(model / "test/ours_300/renders")) == 2
+
+
+def test_masked_pixels_count_in_no_metric(model, dataset, tmp_path):
+    masked = shutil.copytree(dataset, tmp_path / "masked")
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[:, : WIDTH // 2] = 0
+    (masked / "masks/test").mkdir(parents=True)
+    Image.fromarray(mask).save(masked / "masks/test/r_0.png")  # r_1 has none
+    scores = []
+    for grey in (0, 200):
+        pixels = np.asarray(Image.open(dataset / "test/r_0.png").convert("RGB")).copy()
+        pixels[:, : WIDTH // 2] = grey
+        Image.fromarray(pixels).save(masked / "test/r_0.png")
+        render(model, skip_train=True, source_path=str(masked))
+        metrics.main(metrics.Options(model_paths=(str(model),), lpips_net="none"))
+        scores.append(json.loads((model / "per_view.json").read_text())["ours_300"])
+    assert list(pictures(model / "test/ours_300/masks")) == ["00000.png"]
+    assert scores[0] == scores[1] and scores[0]["PSNR"]["00000.png"] > 40
+    assert "masks" in json.loads((model / "metrics_conventions.json").read_text())
+    render(model, skip_train=True)
+    assert not (model / "test/ours_300/masks").exists()
+
+
+def test_quiet_prints_nothing(model, capfd):
+    render(model)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_orbit_is_a_video_of_the_scene(model, monkeypatch):

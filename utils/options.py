@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ def parse(
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for word in words:
-        flag = word.split("=")[0]
+        dashes, flag = re.match(r"(-*)([^=]*)", word).groups()  # type: ignore[union-attr]
+        flag = dashes + flag.replace("-", "_")
         if refused and flag in refused:
             raise UserError(f"{flag} is not supported: {refused[flag]}")
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
