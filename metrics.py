@@ -12,6 +12,10 @@ same table.
 
 from __future__ import annotations
 
+import utils.idle_threads  # noqa: F401  (comes before torch)
+
+# isort: split
+
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field

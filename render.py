@@ -9,6 +9,10 @@ Writes `{train,test}/ours_N/{renders,gt}/00000.png`, numbered in the order of th
 
 from __future__ import annotations
 
+import utils.idle_threads  # noqa: F401  (comes before torch)
+
+# isort: split
+
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -4,6 +4,10 @@ python train.py -s examples/still_life -m output/still_life --eval --lambda_sds 
 python train.py -s SCENE --lambda_sds 0.2 --guidance_model FOLDER --prompt "a fern in an atrium"
 """
 
+import utils.idle_threads  # noqa: F401  (comes before torch)
+
+# isort: split
+
 import sys
 import time
 from collections.abc import Callable, Sequence

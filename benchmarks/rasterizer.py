@@ -10,24 +10,23 @@ fixed loop of exponentials timed in between, which travels better between machin
 """
 
 import math
-import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-# The threads of torch and of Numba would otherwise spin for milliseconds after every parallel piece of work
-# and take the cores from each other. Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import utils.idle_threads  # noqa: F401  (comes before torch)
+
+# isort: split
 
 import numba
 import numpy as np
 import torch
 import tyro
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gaussian_renderer.cpu import rasterization
 from scene.dataset import SceneOptions, load_scene

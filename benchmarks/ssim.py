@@ -11,12 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import utils.idle_threads  # noqa: F401  (comes before torch)
+
+# isort: split
+
 import torch
 import torch.nn.functional as F
 import tyro
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.losses import WINDOW, photometric_loss, torch_photometric_loss
 

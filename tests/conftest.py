@@ -1,5 +1,9 @@
 """What several tests need: the real scenes, where they are, and the reason where they are not."""
 
+import utils.idle_threads  # noqa: F401  (comes before torch)
+
+# isort: split
+
 from pathlib import Path
 
 import pytest
