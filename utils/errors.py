@@ -49,7 +49,7 @@ class Warnings:
 def run_program(program: Callable[[], object]) -> NoReturn:
     """Runs a program's main function and ends the process.
 
-    Exit code 0; 2 with one message for a `UserError`, a full disk or a folder that may not be written;
+    Exit code 0; 2 with one message for a `UserError`, a full disk or a place that cannot be written to;
     130 for an interruption from the keyboard. Anything else is a defect of ours and keeps its trace-back.
     """
     try:
@@ -62,6 +62,10 @@ def run_program(program: Callable[[], object]) -> NoReturn:
             errno.ENOSPC: "the disk is full; free some space or choose another --model_path",
             errno.EDQUOT: "the disk quota is used up; free some space or choose another --model_path",
             errno.EFBIG: "the file grows larger than the file system or a limit of this account allows",
+            errno.ENOTDIR: "a part of this path is a file; choose another folder",
+            errno.EEXIST: "this is a file where a folder is needed; choose another folder",
+            errno.EISDIR: "this is a folder where a file is to be written; choose another name",
+            errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
             errno.EACCES: "permission denied; choose a folder that you may write to",
             errno.EROFS: "the file system is read-only; choose a folder that you may write to",
         }

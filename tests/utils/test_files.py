@@ -51,6 +51,7 @@ def test_warnings_are_one_line_a_kind_with_a_count():
     [
         (UserError("wrong flag"), 2, "error: wrong flag\n"),
         (OSError(errno.ENOSPC, "full", "x.ply"), 2, "error: x.ply: the disk is full"),
+        (NotADirectoryError(errno.ENOTDIR, "no", "x/y"), 2, "error: x/y: a part of this path is a file"),
         (PermissionError(errno.EACCES, "no", "x.ply"), 2, "error: x.ply: permission denied"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
