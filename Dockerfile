@@ -6,12 +6,11 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG CUDA_IMAGE=nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04
 
 FROM ${PYTHON_IMAGE} AS cpu
-# A torch without CUDA is a tenth of the size; it comes from PyTorch's own wheel index.
+# A torch without CUDA is a tenth of the size; it comes from PyTorch's own wheel index, whose "+cpu" counts as newer.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /opt/guided-splatting
 COPY requirements.txt constraints.txt ./
-RUN pip install --no-cache-dir -c constraints.txt --index-url "${TORCH_INDEX}" torch torchvision \
- && pip install --no-cache-dir -c constraints.txt -r requirements.txt
+RUN pip install --no-cache-dir -c constraints.txt --extra-index-url "${TORCH_INDEX}" -r requirements.txt
 COPY . .
 # Numba keeps the compiled rasteriser here; it is compiled now, so that no run waits for it.
 ENV NUMBA_CACHE_DIR=/var/cache/numba
