@@ -127,7 +127,7 @@ def main(options: Options) -> None:
             with whole_file(path) as file:
                 Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
         images.append(np.array(Image.open(path)))
-    per_view = max(options.width * options.height // 256, 40)  # corners
+    per_view = max(options.width * options.height // 150, 40)  # corners
     tracks = find_tracks(np.random.default_rng([options.seed, 2]), scene, cameras, images, per_view)
     write_model(folder / "sparse" / "0", cameras, tracks)
     print(
