@@ -71,7 +71,8 @@ def run_program(program: Callable[[], object]) -> NoReturn:
         }
         if failure.errno not in reasons:
             raise
-        print(f"error: {failure.filename2 or failure.filename or 'writing failed'}: {reasons[failure.errno]}", file=sys.stderr)
+        where = failure.filename2 or failure.filename or "writing failed"
+        print(f"error: {where}: {reasons[failure.errno]}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

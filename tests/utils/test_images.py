@@ -61,6 +61,6 @@ def test_a_video_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         write_video(tmp_path / "video.mp4", frames())
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: "false")
-    with pytest.raises(UserError, match="video encoder .* exit code 1"):
+    with pytest.raises(UserError, match=r"video encoder .* exit code 1"):
         write_video(tmp_path / "video.mp4", [np.zeros((4, 4, 3), np.uint8)])
     assert not list(Path(tmp_path).iterdir())
