@@ -1,7 +1,7 @@
 """Lets idle threads sleep; every program imports this before torch.
 
 Torch and Numba each keep a team of OpenMP threads that by default spin while they wait, and so take the cores
-from each other: on two cores a training step is several times slower. OpenMP reads the variable as it is loaded.
+from each other: on two cores a training step is several times slower. OpenMP reads the variable on loading.
 """
 
 import os
