@@ -37,12 +37,17 @@ from sds_guidance.options import GuidanceOptions
 from utils.checkpoints import load_newest_checkpoint, save_checkpoint
 from utils.determinism import seed_everything, threads
 from utils.errors import UserError, Warnings, run_program
-from utils.files import write_json
 from utils.image_metrics import psnr
 from utils.losses import photometric_loss
-from utils.memory import peak_memory
 from utils.options import parse, save_settings, to_plain
-from utils.run_folder import clear, default_model_path, demand_same_settings, resumes, versions
+from utils.run_folder import (
+    clear,
+    default_model_path,
+    demand_same_settings,
+    resumes,
+    save_summary,
+    versions,
+)
 from utils.training_log import TrainingLog
 
 REFUSED = {
@@ -250,7 +255,8 @@ def train(
 
     log.close()
     if remaining or not (model_path / "training.json").exists():
-        save_summary(model_path, state, len(remaining), time.perf_counter() - started)
+        count, seconds = len(state.gaussians["means"]), time.perf_counter() - started
+        save_summary(model_path, state.iteration, count, len(remaining), seconds)
 
 
 def active_sh_degree(iteration: int, highest: int) -> int:
@@ -262,21 +268,6 @@ def is_checkpoint(options: Options, iteration: int) -> bool:
     """Whether a checkpoint is written after this iteration; the last one always has one."""
     regular = options.checkpoint_interval and iteration % options.checkpoint_interval == 0
     return bool(regular) or iteration in (*options.checkpoint_iterations, options.iterations)
-
-
-def save_summary(model_path: Path, state: TrainingState, iterations: int, seconds: float) -> None:
-    """Writes `training.json`: how large the model is, and what this process needed for its iterations."""
-    write_json(
-        model_path / "training.json",
-        {
-            "iteration": state.iteration,
-            "gaussians": len(state.gaussians["means"]),
-            "iterations_in_this_process": iterations,
-            "seconds": round(seconds, 3),
-            "iterations_per_second": round(iterations / seconds, 3),
-            "peak_memory_mib": peak_memory(),
-        },
-    )
 
 
 def make_guidance(

@@ -10,6 +10,8 @@ from uuid import uuid4
 
 from utils.checkpoints import checkpoint_iterations, checkpoint_path
 from utils.errors import UserError
+from utils.files import write_json
+from utils.memory import peak_memory
 from utils.options import SETTINGS_FILE, differences, load_settings
 
 OWN_OUTPUTS = ("point_cloud", "train/ours_*", "test/ours_*", "orbit/ours_*.mp4")
@@ -83,6 +85,21 @@ def clear(model_path: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for iteration in checkpoint_iterations(model_path):
         checkpoint_path(model_path, iteration).unlink()
+
+
+def save_summary(model_path: Path, iteration: int, gaussians: int, iterations: int, seconds: float) -> None:
+    """Writes `training.json`: how large the model is, and what this process needed for its iterations."""
+    write_json(
+        model_path / "training.json",
+        {
+            "iteration": iteration,
+            "gaussians": gaussians,
+            "iterations_in_this_process": iterations,
+            "seconds": round(seconds, 3),
+            "iterations_per_second": round(iterations / seconds, 3),
+            "peak_memory_mib": peak_memory(),
+        },
+    )
 
 
 def versions() -> dict[str, str]:
