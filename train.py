@@ -198,7 +198,10 @@ def train(
     engine: Engine,
     model_path: Path,
 ) -> None:
-    """The loop: view, render, photometric loss, guidance, step, densify, report, test, save."""
+    """The loop: view, render, photometric loss, guidance, step, report, test, save, densify, checkpoint.
+
+    As in the reference, an iteration is tested and saved before its densification or opacity reset.
+    """
     gaussians, densification = state.gaussians, state.densification
     look = partial(render, gaussians=gaussians, engine=engine, antialiased=options.antialiasing)
     usual_background = torch.full((3,), float(options.scene.white_background), device=engine.device)
@@ -234,7 +237,6 @@ def train(
             guided = result.scalars
 
         state.step(means_lr)
-        densification.after_step(gaussians, state.optimisers, iteration, rendering.info, means_lr)
         state.iteration = iteration
 
         if iteration % 10 == 0 or guided:
@@ -244,6 +246,7 @@ def train(
             evaluate(plain, usual_background, scene, log, iteration, options.quiet)
         if iteration in (*options.save_iterations, options.iterations):
             save_model(model_path, iteration, gaussians, options.antialiasing)
+        densification.after_step(gaussians, state.optimisers, iteration, rendering.info, means_lr)
         if is_checkpoint(options, iteration):
             everything = {
                 "iteration": iteration,

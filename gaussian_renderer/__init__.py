@@ -65,14 +65,13 @@ def render(
         scaling_modifier: factor on all scales, for viewers.
         radius_clip: pixels; Gaussians of at most this radius are not drawn.
     """
-    bases = (sh_degree + 1) ** 2
     device = gaussians["means"].device
     image, alpha, info = engine.rasterization(
         means=gaussians["means"],
         quats=gaussians["quats"],
         scales=torch.exp(gaussians["scales"]) * scaling_modifier,
         opacities=sigmoid(gaussians["opacities"]),
-        colors=torch.cat([gaussians["sh0"], gaussians["shN"][:, : bases - 1]], dim=1),
+        colors=(gaussians["sh0"], gaussians["shN"]),
         viewmats=camera.world_to_camera[None].to(device),
         Ks=camera.intrinsics[None].to(device),
         width=camera.width,

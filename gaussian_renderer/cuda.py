@@ -17,15 +17,19 @@ _REMEDY = (
 def rasterization(*, packed: bool = False, **arguments: Any) -> tuple[Tensor, Tensor, dict]:
     """Images, alphas and meta of `gsplat.rasterization`, with its names, defaults and results.
 
-    The one difference is `packed`: False by default, as the CPU engine works, because the packed form of
-    gsplat 1.5.3 breaks with backgrounds and gives `meta` other shapes. Everything goes by keyword: gsplat 1.6
-    has other arguments past `height`.
+    Two differences, as in the CPU engine. `packed` is False by default: the packed form of gsplat 1.5.3
+    breaks with backgrounds and gives `meta` other shapes. And the coefficients of `colors` may come in two
+    parts, (N, 1, 3) and (N, K - 1, 3). Everything goes by keyword: gsplat 1.6 has other arguments past
+    `height`.
 
     Raises:
         UserError: if there are no Gaussians. gsplat 1.5.3 divides by their number, which ends the process.
     """
     from gsplat import rasterization as gsplat_rasterization  # noqa: PLC0415  (only where CUDA was chosen)
 
+    if isinstance(colors := arguments.get("colors"), tuple):
+        constant, rest = colors
+        arguments["colors"] = torch.cat([constant, rest[:, : (arguments["sh_degree"] + 1) ** 2 - 1]], dim=1)
     if arguments["means"].shape[-2] == 0:
         raise UserError("gsplat cannot render a model without Gaussians; look at what removed them all")
     return gsplat_rasterization(packed=packed, **arguments)

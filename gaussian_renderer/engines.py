@@ -9,6 +9,7 @@ import torch
 
 from gaussian_renderer import cuda
 from utils.errors import UserError
+from utils.memory import keep_freed_memory
 
 CPU_CANNOT: Mapping[str, str] = {
     "packed": "sparse intermediate results",
@@ -83,5 +84,6 @@ def choose_engine(device: str = "auto", say: Callable[[str], object] = print) ->
 def _cpu(why: str, say: Callable[[str], object]) -> Engine:
     from gaussian_renderer.cpu import rasterization  # noqa: PLC0415  (Numba is loaded only where it is used)
 
+    keep_freed_memory()
     say(f"rasteriser: CPU ({why})")
     return Engine("cpu", torch.device("cpu"), rasterization, CPU_CANNOT)

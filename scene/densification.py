@@ -4,6 +4,7 @@ Iterations count from 1. The hooks see the photograph's view only, so guidance n
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -97,6 +98,16 @@ class CappedStrategy(DefaultStrategy):
     cap: int = NO_CAP
 
     @torch.no_grad()
+    def _update_state(self, params, state, info, packed=False):
+        """As gsplat's for one camera, in a few passes whose bits do not depend on the number of threads."""
+        means2d, visible = info[self.key_for_gradient], (info["radii"][0] > 0).all(dim=-1)
+        gradient = (means2d.absgrad if self.absgrad else means2d.grad)[0]
+        x, y = gradient[:, 0] * (info["width"] / 2), gradient[:, 1] * (info["height"] / 2)
+        seen = visible.float()
+        for name, increment in (("grad2d", (x * x + y * y).sqrt() * seen), ("count", seen)):
+            state[name] = increment if state[name] is None else state[name].add_(increment)
+
+    @torch.no_grad()
     def _grow_gs(self, params, optimizers, state, step):
         gradient = state["grad2d"] / state["count"].clamp_min(1)
         chosen = (gradient > self.grow_grad2d).nonzero().flatten()
@@ -173,15 +184,17 @@ class Densification:
 
         Called after the optimisers' step, so that no gradient is lost when parameters are replaced.
         """
-        with single_threaded():
-            if isinstance(self.strategy, McmcStrategy):
+        refines = iteration % self.options.densification_interval == 0
+        if isinstance(self.strategy, McmcStrategy):
+            with single_threaded():
                 self.strategy.step(gaussians, optimisers, iteration, means_lr)
-            else:
+        else:
+            with single_threaded() if refines else nullcontext():
                 self.strategy.step_post_backward(
                     gaussians, optimisers, self.state, iteration, info, packed=False
                 )
-                if self._resets_opacity(iteration):
-                    reset_opa(gaussians, optimisers, self.state, value=RESET_OPACITY)
+            if self._resets_opacity(iteration):
+                reset_opa(gaussians, optimisers, self.state, value=RESET_OPACITY)
         self._warn_near_cap(len(gaussians["means"]))
 
     def _resets_opacity(self, iteration: int) -> bool:

@@ -1,5 +1,6 @@
-"""How much memory the process has used."""
+"""How much memory the process has used, and keeping what it has freed."""
 
+import ctypes
 import resource
 import sys
 
@@ -13,3 +14,17 @@ def peak_memory() -> dict[str, int]:
     if torch.cuda.is_available():
         peaks["cuda"] = torch.cuda.max_memory_allocated() // 2**20
     return peaks
+
+
+def keep_freed_memory() -> None:
+    """Asks the C library to keep freed memory for the next allocation instead of giving it back.
+
+    A training step allocates and frees the same large arrays again and again; giving them back costs a page
+    fault for every 4 KiB of each, a fifth of a step. Only glibc has the knobs; elsewhere nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h's numbers of the parameters
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**26)
+        mallopt(mmap_max, 0)

@@ -17,7 +17,7 @@ def rasterization(
     quats: Tensor,
     scales: Tensor,
     opacities: Tensor,
-    colors: Tensor,
+    colors: Tensor | tuple[Tensor, Tensor],
     viewmats: Tensor,
     Ks: Tensor,
     width: int,
@@ -49,7 +49,9 @@ def rasterization(
         scales: (N, 3) float32, deviations, scene units.
         opacities: (N,) float32 in [0, 1].
         colors: (N, D) or (C, N, D) float32 values, any D; or, with `sh_degree`, (N, K, 3) or (C, N, K, 3)
-            coefficients of spherical harmonics, to which 0.5 is added, then clamped at 0.
+            coefficients of spherical harmonics, to which 0.5 is added, then clamped at 0. Beyond gsplat:
+            coefficients may come in two parts, (N, 1, 3) and (N, K - 1, 3), as they are trained; that
+            spares copying most of a model each way.
         viewmats: (C, 4, 4) float32, world to camera, OpenCV axes.
         Ks: (C, 3, 3) float32, pixels; skew is ignored.
         width, height: pixels.
@@ -92,7 +94,7 @@ def rasterization(
     if render_mode not in ("D", "ED"):
         layers.append(_colour_values(means, colors, viewmats, radii, sh_degree))
     if backgrounds is not None:
-        channels = layers[0].shape[-1] if layers else colors.shape[-1]
+        channels = colors[0].shape[-1] if isinstance(colors, tuple) else colors.shape[-1]
         _check_shape("backgrounds", backgrounds, (cameras, channels))
     if render_mode != "RGB":
         layers.append(depths[..., None])
@@ -132,14 +134,23 @@ def rasterization(
 
 
 def _colour_values(
-    means: Tensor, colors: Tensor, viewmats: Tensor, radii: Tensor, sh_degree: int | None
+    means: Tensor,
+    colors: Tensor | tuple[Tensor, Tensor],
+    viewmats: Tensor,
+    radii: Tensor,
+    sh_degree: int | None,
 ) -> Tensor:
     """The colours (C, N, D) that every camera sees."""
     if sh_degree is None:
+        assert isinstance(colors, Tensor)
         return colors.expand(len(viewmats), -1, -1) if colors.dim() == 2 else colors
     positions = torch.linalg.inv(viewmats)[:, :3, 3].contiguous()
-    coefficients = colors[None] if colors.dim() == 3 else colors
-    return colours_from_harmonics(sh_degree, means, positions, coefficients, radii)
+    constant, rest = colors if isinstance(colors, tuple) else (colors[..., :1, :], colors[..., 1:, :])
+    if constant.dim() == 3:
+        constant, rest = constant[None], rest[None]
+    return colours_from_harmonics(
+        sh_degree, means, positions, constant.contiguous(), rest.contiguous(), radii
+    )
 
 
 def _finish(image: Tensor, alphas: Tensor, backgrounds: Tensor | None, render_mode: str) -> Tensor:
@@ -217,6 +228,12 @@ def _check_tensors(means, quats, scales, opacities, colors, viewmats, Ks, sh_deg
     if not bool((Ks[:, [0, 1], [0, 1]] > 0).all()):
         raise ValueError("Ks: expected positive focal lengths")
 
+    if isinstance(colors, tuple) and len(colors) == 2 and sh_degree is not None:
+        bases = 1 + (colors[1].shape[1] if colors[1].dim() == 3 else 0)
+        _check_shape("colors[0]", colors[0], (count, 1, 3))
+        _check_shape("colors[1]", colors[1], (count, bases - 1, 3))
+        _check_degree(sh_degree, bases)
+        return
     if not isinstance(colors, Tensor) or colors.dim() < 2:
         raise ValueError("colors: expected a tensor of at least two axes")
     tail = (colors.shape[-1],) if sh_degree is None else (colors.shape[-2], 3)
@@ -225,12 +242,16 @@ def _check_tensors(means, quats, scales, opacities, colors, viewmats, Ks, sh_deg
     if sh_degree is None:
         if colors.shape[-1] == 0:
             raise ValueError("colors: expected at least one channel, got none")
-    elif sh_degree not in range(MAX_DEGREE + 1):
+    else:
+        _check_degree(sh_degree, colors.shape[-2])
+
+
+def _check_degree(sh_degree: int, bases: int) -> None:
+    """Raises unless the degree is one that we have and the coefficients reach it."""
+    if sh_degree not in range(MAX_DEGREE + 1):
         raise ValueError(f"sh_degree: expected 0 to {MAX_DEGREE} or None, got {sh_degree}")
-    elif colors.shape[-2] < (sh_degree + 1) ** 2:
-        raise ValueError(
-            f"sh_degree: {sh_degree} needs {(sh_degree + 1) ** 2} bases, colors has {colors.shape[-2]}"
-        )
+    if bases < (sh_degree + 1) ** 2:
+        raise ValueError(f"sh_degree: {sh_degree} needs {(sh_degree + 1) ** 2} bases, colors has {bases}")
 
 
 def _check_values(

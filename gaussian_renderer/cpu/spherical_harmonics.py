@@ -88,23 +88,25 @@ def _direction(mean, position):
 
 
 @kernel
-def _colours_forward(degree, means, positions, coefficients, radii, colours):
-    """Fills the colours of visible Gaussians; `coefficients` has one entry or one a camera in front."""
+def _colours_forward(degree, means, positions, constant, rest, radii, colours):
+    """Fills the colours of visible Gaussians; coefficients have one entry or one a camera in front."""
     count, bases = means.shape[0], (degree + 1) ** 2
     for piece in prange((count + PIECE - 1) // PIECE):
         basis = np.empty(16, np.float32)
         for camera in range(len(positions)):
-            own = coefficients[camera % len(coefficients)]
+            base, own = constant[camera % len(constant)], rest[camera % len(rest)]
             for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
                 if radii[camera, n, 0] <= 0 or radii[camera, n, 1] <= 0:
                     continue
                 x, y, z, _ = _direction(means[n], positions[camera])
                 _basis(degree, x, y, z, basis)
-                red = green = blue = np.float32(0.5)
-                for k in range(bases):
-                    red += basis[k] * own[n, k, 0]
-                    green += basis[k] * own[n, k, 1]
-                    blue += basis[k] * own[n, k, 2]
+                red = np.float32(0.5) + C0 * base[n, 0, 0]
+                green = np.float32(0.5) + C0 * base[n, 0, 1]
+                blue = np.float32(0.5) + C0 * base[n, 0, 2]
+                for k in range(1, bases):
+                    red += basis[k] * own[n, k - 1, 0]
+                    green += basis[k] * own[n, k - 1, 1]
+                    blue += basis[k] * own[n, k - 1, 2]
                 # Comparisons that let a NaN through: the tile lists drop such a Gaussian.
                 colours[camera, n, 0] = np.float32(0) if red < 0 else red
                 colours[camera, n, 1] = np.float32(0) if green < 0 else green
@@ -113,15 +115,21 @@ def _colours_forward(degree, means, positions, coefficients, radii, colours):
 
 @kernel
 def _colours_backward(
-    degree, means, positions, coefficients, colours, g_colours, g_means, g_positions, g_coefficients
+    degree, means, positions, constant, rest, colours, g_colours, g_means, g_positions, g_constant, g_rest
 ):
-    """Adds to the gradients; `g_positions` is one partial sum a piece of work."""
+    """Fills the gradients, whatever they held; `g_positions` is one partial sum a piece of work."""
     count, bases = means.shape[0], (degree + 1) ** 2
     for piece in prange((count + PIECE - 1) // PIECE):
         basis, g_basis = np.empty(16, np.float32), np.empty(16, np.float32)
+        first, last = piece * PIECE, min(count, (piece + 1) * PIECE)
+        g_means[first:last] = 0
+        g_positions[piece] = 0
+        g_constant[:, first:last] = 0
+        g_rest[:, first:last] = 0
         for camera in range(len(positions)):
-            own, g_own = coefficients[camera % len(coefficients)], g_coefficients[camera % len(coefficients)]
-            for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
+            own, g_own = rest[camera % len(rest)], g_rest[camera % len(rest)]
+            g_base = g_constant[camera % len(constant)]
+            for n in range(first, last):
                 # No gradient through the clamp at 0.
                 red = g_colours[camera, n, 0] if colours[camera, n, 0] > 0 else np.float32(0)
                 green = g_colours[camera, n, 1] if colours[camera, n, 1] > 0 else np.float32(0)
@@ -131,11 +139,15 @@ def _colours_backward(
                     continue
                 x, y, z, inverse = _direction(means[n], positions[camera])
                 _basis(degree, x, y, z, basis)
-                for k in range(bases):
-                    g_own[n, k, 0] += basis[k] * red
-                    g_own[n, k, 1] += basis[k] * green
-                    g_own[n, k, 2] += basis[k] * blue
-                    g_basis[k] = own[n, k, 0] * red + own[n, k, 1] * green + own[n, k, 2] * blue
+                g_base[n, 0, 0] += C0 * red
+                g_base[n, 0, 1] += C0 * green
+                g_base[n, 0, 2] += C0 * blue
+                for k in range(1, bases):
+                    j = k - 1
+                    g_own[n, j, 0] += basis[k] * red
+                    g_own[n, j, 1] += basis[k] * green
+                    g_own[n, j, 2] += basis[k] * blue
+                    g_basis[k] = own[n, j, 0] * red + own[n, j, 1] * green + own[n, j, 2] * blue
                 gx, gy, gz = _basis_backward(degree, x, y, z, g_basis)
                 along = gx * x + gy * y + gz * z
                 gx, gy, gz = (
@@ -155,28 +167,28 @@ class _Colours(torch.autograd.Function):
     """The two kernels as one differentiable function; see `colours_from_harmonics`."""
 
     @staticmethod
-    def forward(ctx, degree, means, positions, coefficients, radii):
+    def forward(ctx, degree, means, positions, constant, rest, radii):
         colours = torch.zeros(*radii.shape[:2], 3)
-        arrays = [tensor.numpy() for tensor in (means, positions, coefficients, radii, colours)]
+        arrays = [tensor.numpy() for tensor in (means, positions, constant, rest, radii, colours)]
         _colours_forward(degree, *arrays)
         ctx.degree = degree
-        ctx.save_for_backward(means, positions, coefficients, colours)
+        ctx.save_for_backward(means, positions, constant, rest, colours)
         return colours
 
     @staticmethod
     def backward(ctx, g_colours):
         saved = [tensor.numpy() for tensor in ctx.saved_tensors]
-        means, positions, coefficients, _ = saved
-        g_means, g_coefficients = np.zeros_like(means), np.zeros_like(coefficients)
-        g_positions = np.zeros(((len(means) + PIECE - 1) // PIECE, *positions.shape))
+        means, positions, constant, rest, _ = saved
+        g_means, g_constant, g_rest = np.empty_like(means), np.empty_like(constant), np.empty_like(rest)
+        g_positions = np.empty(((len(means) + PIECE - 1) // PIECE, *positions.shape))
         incoming = g_colours.contiguous().numpy()
-        _colours_backward(ctx.degree, *saved, incoming, g_means, g_positions, g_coefficients)
+        _colours_backward(ctx.degree, *saved, incoming, g_means, g_positions, g_constant, g_rest)
         g_position = g_positions.sum(axis=0).astype(np.float32)
-        return None, *map(torch.from_numpy, (g_means, g_position, g_coefficients)), None
+        return None, *map(torch.from_numpy, (g_means, g_position, g_constant, g_rest)), None
 
 
 def colours_from_harmonics(
-    degree: int, means: Tensor, positions: Tensor, coefficients: Tensor, radii: Tensor
+    degree: int, means: Tensor, positions: Tensor, constant: Tensor, rest: Tensor, radii: Tensor
 ) -> Tensor:
     """Colours (C, N, 3) of Gaussians seen from cameras: harmonics plus 0.5, at least 0; 0 where not visible.
 
@@ -184,7 +196,8 @@ def colours_from_harmonics(
         degree: 0 to 3, of the harmonics used; further coefficients are ignored and get no gradient.
         means: (N, 3) float32, world frame.
         positions: (C, 3) float32, the cameras' centres, world frame.
-        coefficients: (1 or C, N, K, 3) float32, K >= (degree + 1)^2.
+        constant: (1 or C, N, 1, 3) float32, contiguous, the coefficients of degree 0.
+        rest: (1 or C, N, K - 1, 3) float32, contiguous, the others, K >= (degree + 1)^2.
         radii: (C, N, 2) int32, a Gaussian is visible where both are positive.
     """
-    return _Colours.apply(degree, means, positions, coefficients, radii)
+    return _Colours.apply(degree, means, positions, constant, rest, radii)

@@ -239,3 +239,33 @@ def test_render_passes_the_references_near_plane():
         gaussians["means"][:, 2] = 0.19
     result = render(CAMERA, gaussians, sh_degree=1, background=torch.ones(3), engine=CPU)
     assert (result.rgb == 1).all()
+
+
+@pytest.mark.parametrize("degree", [0, 2, 3])
+def test_coefficients_in_two_parts_are_those_in_one(degree):
+    """The pair (degree 0, the rest) gives the image and the gradients of the concatenated tensor."""
+    generator = torch.Generator().manual_seed(5)
+    means = torch.randn(40, 3, generator=generator) * 0.5 + torch.tensor([0.0, 0.0, 4.0])
+    common = {
+        "means": means,
+        "quats": torch.randn(40, 4, generator=generator),
+        "scales": torch.rand(40, 3, generator=generator) * 0.2,
+        "opacities": torch.rand(40, generator=generator),
+        "viewmats": torch.eye(4)[None],
+        "Ks": torch.tensor([[[40.0, 0, 20], [0, 40, 16], [0, 0, 1]]]),
+        "width": 40,
+        "height": 32,
+        "sh_degree": degree,
+    }
+    constant = torch.randn(40, 1, 3, generator=generator)
+    rest = torch.randn(40, 15, 3, generator=generator)
+    whole = torch.cat([constant, rest], dim=1).requires_grad_()
+    expected, _, _ = rasterization(colors=whole, **common)
+    expected.square().sum().backward()
+    parts = (constant.requires_grad_(), rest.requires_grad_())
+    image, _, _ = rasterization(colors=parts, **common)
+    image.square().sum().backward()
+    assert torch.equal(image, expected)
+    assert torch.equal(torch.cat([parts[0].grad, parts[1].grad], dim=1), whole.grad)
+    with pytest.raises(ValueError, match=r"colors\[1\]"):
+        rasterization(colors=(constant, rest[:7]), **common)
