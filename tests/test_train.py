@@ -87,6 +87,18 @@ def test_sh_degree_rises_every_thousand_iterations(iterations):
     assert train.active_sh_degree(iteration, 1) == min(degree, 1)
 
 
+def test_a_model_is_saved_before_its_opacities_are_reset(small_scene, tmp_path):
+    """A run that ends, or saves, at a reset is not left with opacities of 0.01; the checkpoint goes on."""
+    run_train(
+        small_scene, tmp_path, "--iterations", 5, "--opacity_reset_interval", 5, "--test_iterations", -1
+    )
+    saved, _ = load_ply(tmp_path / "point_cloud/iteration_5/point_cloud.ply")
+    assert torch.sigmoid(saved["opacities"]).max() > 0.05
+    checkpoint = load_newest_checkpoint(tmp_path, Warnings())
+    assert checkpoint is not None
+    assert torch.sigmoid(checkpoint["training"]["gaussians"]["opacities"]).max() < 0.0101
+
+
 def test_resumed_equals_unbroken(small_scene, unbroken, tmp_path):
     flags = ("--iterations", 60, *BUSY)
 

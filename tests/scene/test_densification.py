@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from gsplat.strategy import DefaultStrategy
 from torch.nn import ParameterDict
 
-from scene.densification import NO_CAP, Densification, DensificationOptions
+from scene.densification import NO_CAP, CappedStrategy, Densification, DensificationOptions
 from scene.optimisers import OptimiserOptions, make_optimisers
 from tests.small_scene import some_gaussians
 from utils.errors import UserError, Warnings
@@ -76,6 +77,22 @@ def test_gradients_average_over_the_views_that_saw_the_gaussian():
     # Gaussian 0: (0.9 + 0) / 2 < 0.5; Gaussian 1, unseen the second time: 0.9 / 1
     assert len(gaussians["means"]) == 7
     assert densification.state["count"].sum() == 0 and densification.state["grad2d"].sum() == 0
+
+
+@pytest.mark.parametrize("absgrad", [False, True])
+def test_statistics_are_those_of_gsplat(absgrad):
+    """Two views through our update and through gsplat's own."""
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = CappedStrategy(absgrad=absgrad), DefaultStrategy(absgrad=absgrad)
+    states = [ours.initialize_state(), theirs.initialize_state()]
+    for _ in range(2):
+        info = info_with(torch.randn(50, 2, generator=generator), torch.rand(50, generator=generator) > 0.3)
+        info.update(width=70, height=30)
+        info["means2d"].absgrad = info["means2d"].grad.abs() * 2
+        for strategy, state in zip((ours, theirs), states, strict=True):
+            strategy._update_state({"means": torch.zeros(50, 3)}, state, info)
+    torch.testing.assert_close(states[0]["grad2d"], states[1]["grad2d"], rtol=1e-6, atol=0)
+    assert torch.equal(states[0]["count"], states[1]["count"])
 
 
 def test_faint_gaussians_are_pruned_and_large_ones_after_the_first_reset():

@@ -1,0 +1,45 @@
+"""Peaks are counted in MiB, and freed memory is kept where the C library can."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.programs import ROOT
+from utils.memory import peak_memory
+
+
+def test_the_peak_grows_by_what_is_allocated():
+    before = peak_memory()["host"]
+    held = np.ones((before + 300) * 2**17)  # so many MiB of float64
+    assert peak_memory()["host"] >= before + 250
+    assert held[0] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has the knobs")
+def test_large_arrays_come_from_kept_memory():
+    """A second allocation of the same size meets pages that are there already: hardly a page fault."""
+    code = """
+import resource, sys
+import numpy as np
+from utils.memory import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**23)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+if "keep" in sys.argv: keep_freed_memory()
+faults()
+print(faults())
+"""
+    counts = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", code, word], capture_output=True, cwd=ROOT, check=True
+            ).stdout
+        )
+        for word in ("keep", "give back")
+    ]
+    if counts[1] < 10:
+        pytest.skip("this C library keeps memory by itself")
+    assert counts[0] < counts[1] / 4
