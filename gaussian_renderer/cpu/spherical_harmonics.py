@@ -124,12 +124,13 @@ def _colours_backward(
         first, last = piece * PIECE, min(count, (piece + 1) * PIECE)
         g_means[first:last] = 0
         g_positions[piece] = 0
-        g_constant[:, first:last] = 0
-        g_rest[:, first:last] = 0
         for camera in range(len(positions)):
             own, g_own = rest[camera % len(rest)], g_rest[camera % len(rest)]
             g_base = g_constant[camera % len(constant)]
             for n in range(first, last):
+                if camera < len(rest):  # the first camera that uses these coefficients
+                    g_base[n] = 0
+                    g_own[n] = 0
                 # No gradient through the clamp at 0.
                 red = g_colours[camera, n, 0] if colours[camera, n, 0] > 0 else np.float32(0)
                 green = g_colours[camera, n, 1] if colours[camera, n, 1] > 0 else np.float32(0)
