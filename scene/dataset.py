@@ -56,9 +56,9 @@ class SceneOptions:
 
     def __post_init__(self) -> None:
         if self.source_path:
-            self.source_path = str(Path(self.source_path).expanduser().absolute())
+            self.source_path = str(Path(self.source_path).expanduser().resolve())
         if self.init_ply:
-            self.init_ply = str(Path(self.init_ply).expanduser().absolute())
+            self.init_ply = str(Path(self.init_ply).expanduser().resolve())
 
     def check(self) -> None:
         """Raises a UserError that names the first flag whose value is not allowed, and the allowed values."""

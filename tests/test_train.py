@@ -175,6 +175,16 @@ def test_resuming_a_finished_run_changes_nothing(small_scene, tmp_path):
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
+def test_a_run_is_resumed_under_another_spelling_of_its_folder(small_scene, tmp_path):
+    run_train(small_scene, tmp_path, "--iterations", 3)
+    run_train(
+        small_scene.parent / "." / small_scene.name / ".." / small_scene.name,
+        tmp_path,
+        *("--iterations", 3),
+        "--resume",
+    )
+
+
 def test_resume_without_a_run_starts_one(small_scene, tmp_path):
     run_train(small_scene, tmp_path / "new", "--iterations", 3, "--resume")
     assert ply(tmp_path / "new", 3)
