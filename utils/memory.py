@@ -20,7 +20,8 @@ def keep_freed_memory() -> None:
     """Asks the C library to keep freed memory for the next allocation instead of giving it back.
 
     A training step allocates and frees the same large arrays again and again; giving them back costs a page
-    fault for every 4 KiB of each, a tenth to a fifth of a step. Only glibc has the knobs; elsewhere nothing happens.
+    fault for every 4 KiB of each, a tenth to a fifth of a step. Only glibc has the knobs; elsewhere this does
+    nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
