@@ -82,7 +82,7 @@ def choose_engine(device: str = "auto", say: Callable[[str], object] = print) ->
 
 
 def _cpu(why: str, say: Callable[[str], object]) -> Engine:
-    from gaussian_renderer.cpu import rasterization  # noqa: PLC0415  (Numba is loaded only where it is used)
+    from gaussian_renderer.cpu import rasterization  # noqa: PLC0415  (the kernels are loaded only where they are used)
 
     keep_freed_memory()
     say(f"rasteriser: CPU ({why})")
