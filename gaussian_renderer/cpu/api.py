@@ -6,7 +6,7 @@ from torch import Tensor
 from gaussian_renderer.cpu.blending import blend
 from gaussian_renderer.cpu.projection import project
 from gaussian_renderer.cpu.spherical_harmonics import MAX_DEGREE, colours_from_harmonics
-from gaussian_renderer.cpu.tiles import TILE, tile_lists
+from gaussian_renderer.cpu.tiles import TILE, sorting_keys, tile_lists
 
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 RASTERIZE_MODES = ("classic", "antialiased")
@@ -105,10 +105,10 @@ def rasterization(
     arrays = [tensor.detach().contiguous().numpy() for tensor in projected]
     lists = tile_lists(columns, rows, *arrays)
     image, alphas = blend(means2d, conics, values, shown_opacities, lists, width, height, absgrad)
+    gaussians, keys = sorting_keys(lists, arrays[2], columns * rows)
     image = _finish(image, alphas, backgrounds, render_mode)
 
-    tiles_of = torch.zeros(radii[..., 0].numel(), dtype=torch.int32)
-    tiles_of[torch.from_numpy(lists.order)] = torch.from_numpy(lists.slot_offsets).diff()
+    tiles_per_gauss = torch.from_numpy(lists.slot_offsets).diff().view(radii.shape[:2])
     meta = {
         "batch_ids": None,
         "camera_ids": None,
@@ -120,9 +120,9 @@ def rasterization(
         "opacities": shown_opacities,
         "tile_width": columns,
         "tile_height": rows,
-        "tiles_per_gauss": tiles_of.view(radii.shape[:2]),
-        "isect_ids": torch.from_numpy(lists.keys),
-        "flatten_ids": torch.from_numpy(lists.gaussians),
+        "tiles_per_gauss": tiles_per_gauss,
+        "isect_ids": torch.from_numpy(keys),
+        "flatten_ids": torch.from_numpy(gaussians),
         "isect_offsets": torch.from_numpy(lists.offsets[:-1]).view(cameras, rows, columns),
         "width": width,
         "height": height,

@@ -13,7 +13,9 @@ from numba import get_num_threads, prange
 from torch import Tensor
 
 from gaussian_renderer.cpu.compilation import device_function, kernel
+from gaussian_renderer.cpu.lane_functions import power_of_two
 from gaussian_renderer.cpu.simd import (
+    LANES,
     absolute,
     aligned,
     bits_at_least,
@@ -23,7 +25,7 @@ from gaussian_renderer.cpu.simd import (
     multiply_add,
     negate,
     pick,
-    power_of_two,
+    prefetch,
     smaller,
     splat,
     store,
@@ -31,7 +33,18 @@ from gaussian_renderer.cpu.simd import (
     take_number,
     where_at_least,
 )
-from gaussian_renderer.cpu.tiles import CENTRES, LEVEL_MIN, LX, TILE, TileLists, X, Y, reach
+from gaussian_renderer.cpu.tiles import (
+    CENTRES,
+    COLOUR,
+    CONIC,
+    LEVEL_MIN,
+    LX,
+    TILE,
+    TileLists,
+    X,
+    Y,
+    reach,
+)
 
 ALPHA_MAX = np.float32(0.999)
 # The smallest float32 above 1e-4: "larger than" becomes "at least".
@@ -42,6 +55,8 @@ PLANE = TILE * TILE
 PIECE = 512
 # After so many Gaussians a tile looks which of its rows have pixels that have not ended.
 PATIENCE = 16
+# A record is asked for so many pairs before it is used: about the time that memory takes.
+AHEAD = 8
 # Sums over the pixels of a pair of tile and Gaussian that come before those of the colours:
 # g, g dx, g dx^2, g dy, g dx dy, g dy^2, |gradient to the mean| (2), where g is the gradient to log alpha and
 # (dx, dy) the pixel's offset from the Gaussian's centre.
@@ -59,7 +74,13 @@ def _living_rows(state, stride):
 
 
 @device_function
-def _draw(begin, end, corner_x, corner_y, gaussians, shapes, colours, channels, work, state):
+def _fetch(ranks, pair, records):
+    """Asks for the record of a pair that comes soon."""
+    prefetch(records[ranks[pair]], 0)
+
+
+@device_function
+def _draw(begin, end, corner_x, corner_y, ranks, records, channels, work, state):
     """Blends a tile's pairs into its state: each row's transmittance, number of the last pair, colours."""
     stride = (2 + len(channels)) * TILE
     top, bottom = _living_rows(state, stride)
@@ -68,12 +89,12 @@ def _draw(begin, end, corner_x, corner_y, gaussians, shapes, colours, channels, 
             top, bottom = _living_rows(state, stride)
             if bottom < 0:
                 break
-        n = gaussians[pair]
-        lean, level, bits = reach(shapes[n], corner_x, corner_y)
+        _fetch(ranks, min(pair + AHEAD, end - 1), records)
+        record = records[ranks[pair]]
+        lean, level, bits = reach(record, corner_x, corner_y)
         store(work, 0, lean)
         store(work, TILE, level)
-        slope = shapes[n, LX] * load(CENTRES, 0)
-        colour = colours[n]
+        slope = record[LX] * load(CENTRES, 0)
         number = splat(np.float32(pair - begin))
         for row in range(max(top, first_bit(bits)), min(bottom, last_bit(bits)) + 1):
             at = row * stride
@@ -90,7 +111,7 @@ def _draw(begin, end, corner_x, corner_y, gaussians, shapes, colours, channels, 
             store(state, at, where_at_least(after, TRANSMITTANCE_MIN, number, load(state, at)))
             for channel in range(len(channels)):
                 at += TILE
-                store(state, at, multiply_add(weight, pick(colour, channel), load(state, at)))
+                store(state, at, multiply_add(weight, pick(record, COLOUR + channel), load(state, at)))
 
 
 @device_function
@@ -125,7 +146,7 @@ def _place(tile, columns, rows, width, height):
 
 @kernel
 def _blend_forward(
-    workers, offsets, gaussians, shapes, colours, channels, width, height, columns, rows,
+    workers, offsets, ranks, records, channels, width, height, columns, rows,
     image, alphas, transmittances, lasts,
 ):  # fmt: skip
     """Fills image (C D H W) and alphas (C H W), and for `_blend_backward` a plane a tile of what is left
@@ -143,7 +164,7 @@ def _blend_forward(
                     state[row * stride + column] = ONE if row < size_y and column < size_x else -ONE
                 store(state, row * stride + TILE, splat(-ONE))
             begin, end = offsets[tile], offsets[tile + 1]
-            _draw(begin, end, np.float32(x), np.float32(y), gaussians, shapes, colours, channels, work, state)
+            _draw(begin, end, np.float32(x), np.float32(y), ranks, records, channels, work, state)
             for channel in range(len(channels)):
                 start = ((camera * len(channels) + channel) * height + y) * width + x
                 _put(image, start, width, size_x, size_y, state, 2 + channel, stride)
@@ -157,18 +178,18 @@ def _blend_forward(
 
 
 @device_function
-def _channel_back(channel, channels, state, at, colour, weight, ahead, total):
+def _channel_back(channel, channels, state, at, record, weight, ahead, total):
     """Adds one channel's part to the gradient-weighted colour and to the sum of the colour's gradients."""
     if channel >= len(channels):
         return ahead, total
     g = load(state, at + (3 + channel) * TILE)
-    return multiply_add(g, pick(colour, channel), ahead), multiply_add(weight, g, total)
+    return multiply_add(g, pick(record, COLOUR + channel), ahead), multiply_add(weight, g, total)
 
 
 @device_function
 def _draw_back(
-    begin, end, corner_x, corner_y, gaussians, slots, shapes, conics, colours, channels, absgrad,
-    work, state, totals, pairs,
+    begin, end, corner_x, corner_y, ranks, slots, records, channels, absgrad,
+    work, state, pairs,
 ):  # fmt: skip
     """Goes through a tile's pairs from the back and writes each pair's sums to its slot.
 
@@ -178,14 +199,16 @@ def _draw_back(
     stride = (3 + len(channels)) * TILE
     zero = splat(ZERO)
     for pair in range(end - 1, begin - 1, -1):
-        n = gaussians[pair]
-        lean, level, bits = reach(shapes[n], corner_x, corner_y)
+        soon = max(pair - AHEAD, begin)
+        _fetch(ranks, soon, records)
+        prefetch(pairs[slots[soon]], 0)
+        record = records[ranks[pair]]
+        lean, level, bits = reach(record, corner_x, corner_y)
         store(work, 0, lean)
         store(work, TILE, level)
-        slope = shapes[n, LX] * load(CENTRES, 0)
-        dx = load(CENTRES, 0) - (shapes[n, X] - corner_x)
-        offset_y = HALF - (shapes[n, Y] - corner_y)
-        conic, colour = conics[n], colours[n]
+        slope = record[LX] * load(CENTRES, 0)
+        dx = load(CENTRES, 0) - (record[X] - corner_x)
+        offset_y = HALF - (record[Y] - corner_y)
         number = splat(np.float32(pair - begin))
         g_0, g_y, g_yy, abs_x, abs_y = zero, zero, zero, zero, zero
         # Sums that stay in registers; those of further channels lie in `work`.
@@ -204,13 +227,13 @@ def _draw_back(
             weight = alpha * before
             behind = load(state, at + 2 * TILE)
             ahead = negate(behind)
-            ahead, sum_0 = _channel_back(0, channels, state, at, colour, weight, ahead, sum_0)
-            ahead, sum_1 = _channel_back(1, channels, state, at, colour, weight, ahead, sum_1)
-            ahead, sum_2 = _channel_back(2, channels, state, at, colour, weight, ahead, sum_2)
-            ahead, sum_3 = _channel_back(3, channels, state, at, colour, weight, ahead, sum_3)
+            ahead, sum_0 = _channel_back(0, channels, state, at, record, weight, ahead, sum_0)
+            ahead, sum_1 = _channel_back(1, channels, state, at, record, weight, ahead, sum_1)
+            ahead, sum_2 = _channel_back(2, channels, state, at, record, weight, ahead, sum_2)
+            ahead, sum_3 = _channel_back(3, channels, state, at, record, weight, ahead, sum_3)
             for channel in range(4, len(channels)):
                 total = load(work, (2 + channel) * TILE)
-                ahead, total = _channel_back(channel, channels, state, at, colour, weight, ahead, total)
+                ahead, total = _channel_back(channel, channels, state, at, record, weight, ahead, total)
                 store(work, (2 + channel) * TILE, total)
             store(state, at + 2 * TILE, multiply_add(alpha, ahead, behind))
             g = where_at_least(ALPHA_MAX, value, weight * ahead, ZERO)
@@ -219,33 +242,33 @@ def _draw_back(
             g_y = multiply_add(g, dy, g_y)
             g_yy = multiply_add(g, dy * dy, g_yy)
             if absgrad:
-                abs_x = abs_x + absolute(g * multiply_add(dx, pick(conic, 0), splat(pick(conic, 1) * dy)))
-                abs_y = abs_y + absolute(g * multiply_add(dx, pick(conic, 1), splat(pick(conic, 2) * dy)))
+                abs_x = abs_x + absolute(g * multiply_add(dx, record[CONIC], splat(record[CONIC + 1] * dy)))
+                abs_y = abs_y + absolute(
+                    g * multiply_add(dx, record[CONIC + 1], splat(record[CONIC + 2] * dy))
+                )
         g_x = g_0 * dx
         own = pairs[slots[pair]]
         store_sums(own, 0, g_0, g_x, g_x * dx, g_y, g_y * dx, g_yy, abs_x, abs_y)
-        store_sums(totals, 0, sum_0, sum_1, sum_2, sum_3, zero, zero, zero, zero)
+        store_sums(own, MOMENTS, sum_0, sum_1, sum_2, sum_3, zero, zero, zero, zero)
         for first in range(4, len(channels), 8):
             eight = work[(2 + first) * TILE :]
             store_sums(
-                totals, first,
+                own, MOMENTS + first,
                 load(eight, 0), load(eight, TILE), load(eight, 2 * TILE), load(eight, 3 * TILE),
                 load(eight, 4 * TILE), load(eight, 5 * TILE), load(eight, 6 * TILE), load(eight, 7 * TILE),
             )  # fmt: skip
-        for channel in range(len(channels)):
-            own[MOMENTS + channel] = totals[channel]
 
 
 @kernel
 def _blend_backward(
-    workers, offsets, gaussians, slots, shapes, conics, colours, channels, width, height, columns, rows,
+    workers, offsets, ranks, slots, records, channels, width, height, columns, rows,
     absgrad, transmittances, lasts, g_image, g_alphas, pairs,
 ):  # fmt: skip
-    """Fills a row of `pairs` (P, MOMENTS + D) for every slot."""
+    """Fills a row of `pairs` (P, MOMENTS + D or more) for every slot."""
     counter = np.zeros(1, np.int64)
     tiles, stride = len(offsets) - 1, (3 + len(channels)) * TILE
     for _ in prange(workers):
-        work, totals = aligned(2 + 7 + len(channels)), aligned(len(channels))
+        work = aligned(2 + 7 + len(channels))
         state = aligned((3 + len(channels)) * TILE)
         work[:] = ZERO
         tile = take_number(counter)
@@ -268,26 +291,27 @@ def _blend_backward(
                 pairs[slots[pair]] = ZERO
             _draw_back(
                 offsets[tile], drawn, np.float32(x), np.float32(y),
-                gaussians, slots, shapes, conics, colours, channels, absgrad, work, state, totals, pairs,
+                ranks, slots, records, channels, absgrad, work, state, pairs,
             )  # fmt: skip
             tile = take_number(counter)
 
 
 @kernel
 def _gather(
-    channels, order, slot_offsets, pairs, conics, opacities, absgrad,
+    channels, slot_offsets, pairs, conics, opacities, absgrad,
     g_means2d, g_absolute, g_conics, g_opacities, g_colours,
 ):  # fmt: skip
     """Adds up each Gaussian's pairs, always in the same order, and turns the sums into its gradients."""
-    pieces = (len(order) + PIECE - 1) // PIECE
-    for piece in prange(pieces):
+    count = len(conics)
+    for piece in prange((count + PIECE - 1) // PIECE):
         total = np.empty(MOMENTS + len(channels), np.float32)
-        for i in range(piece * PIECE, min(len(order), (piece + 1) * PIECE)):
+        for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
+            if slot_offsets[n] == slot_offsets[n + 1]:
+                continue
             total[:] = ZERO
-            for slot in range(slot_offsets[i], slot_offsets[i + 1]):
+            for slot in range(slot_offsets[n], slot_offsets[n + 1]):
                 for k in range(MOMENTS + len(channels)):
                     total[k] += pairs[slot, k]
-            n = order[i]
             a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
             g_means2d[n, 0] = a * total[1] + b * total[3]
             g_means2d[n, 1] = b * total[1] + c * total[3]
@@ -314,8 +338,7 @@ class _Blend(torch.autograd.Function):
         lasts = np.empty_like(transmittances)
         ctx.sizes = width, height, columns, rows
         _blend_forward(
-            get_num_threads(), lists.offsets, lists.gaussians, lists.shapes,
-            _flat(colours), _channels(colours), *ctx.sizes,
+            get_num_threads(), lists.offsets, lists.ranks, lists.records, _channels(colours), *ctx.sizes,
             image.view(-1).numpy(), alphas.view(-1).numpy(), transmittances, lasts,
         )  # fmt: skip
         ctx.save_for_backward(means2d, conics, colours, opacities)
@@ -324,27 +347,23 @@ class _Blend(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g_image, g_alphas):
-        lists, (means2d, *others) = ctx.lists, ctx.saved_tensors
-        conics, colours, opacities = map(_flat, others)
-        pairs = np.empty((len(lists.slots), MOMENTS + colours.shape[-1]), np.float32)
+        lists, (means2d, conics, colours, opacities) = ctx.lists, ctx.saved_tensors
+        channels = _channels(colours)
+        # Whole lines of memory, since they are written in no order; sums come by eight.
+        lines = -(-(MOMENTS + len(channels) + 7) // LANES)
+        pairs = aligned(len(lists.slots) * lines).reshape(-1, lines * LANES)
         incoming = [gradient.contiguous().view(-1).numpy() for gradient in (g_image, g_alphas)]
         _blend_backward(
-            get_num_threads(), lists.offsets, lists.gaussians, lists.slots, lists.shapes, conics, colours,
-            _channels(colours), *ctx.sizes, ctx.absgrad, *ctx.planes, *incoming, pairs,
+            get_num_threads(), lists.offsets, lists.ranks, lists.slots, lists.records, channels,
+            *ctx.sizes, ctx.absgrad, *ctx.planes, *incoming, pairs,
         )  # fmt: skip
         g_means2d, g_absolute = torch.zeros_like(means2d), torch.zeros_like(means2d)
-        g_conics, g_colours, g_opacities = (torch.zeros(tensor.shape) for tensor in others)
-        results = [_flat(tensor) for tensor in (g_means2d, g_absolute, g_conics, g_opacities, g_colours)]
-        _gather(
-            _channels(colours),
-            lists.order,
-            lists.slot_offsets,
-            pairs,
-            conics,
-            opacities,
-            ctx.absgrad,
-            *results,
+        g_conics, g_colours, g_opacities = (
+            torch.zeros(tensor.shape) for tensor in (conics, colours, opacities)
         )
+        results = [_flat(tensor) for tensor in (g_means2d, g_absolute, g_conics, g_opacities, g_colours)]
+        own = _flat(conics), _flat(opacities)
+        _gather(channels, lists.slot_offsets, pairs, *own, ctx.absgrad, *results)
         if ctx.absgrad:
             means2d.absgrad = g_absolute
         return g_means2d, g_conics, g_colours, g_opacities, None, None, None, None

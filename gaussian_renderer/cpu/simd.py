@@ -22,8 +22,8 @@ LANES = 16
 # Its result has other arguments than the function below it, which type checkers cannot know.
 intrinsic: Any = numba.extending.intrinsic
 
-_FLOATS = ir.VectorType(ir.FloatType(), LANES)
-_INTEGERS = ir.VectorType(ir.IntType(32), LANES)
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
+INTEGERS = ir.VectorType(ir.IntType(32), LANES)
 
 
 class Lanes(types.Type):
@@ -39,23 +39,21 @@ lanes = Lanes()
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager, kind):
-        super().__init__(manager, kind, _FLOATS)
+        super().__init__(manager, kind, FLOATS)
 
 
 def _splat(builder, scalar):
     """A scalar in all lanes."""
-    single = builder.insert_element(
-        ir.Constant(_FLOATS, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
-    )
-    zeros = ir.Constant(_INTEGERS, [0] * LANES)
-    return builder.shuffle_vector(single, ir.Constant(_FLOATS, ir.Undefined), zeros)
+    single = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(INTEGERS, [0] * LANES)
+    return builder.shuffle_vector(single, ir.Constant(FLOATS, ir.Undefined), zeros)
 
 
-def _constant(number):
+def constant(number):
     """A number in all lanes, as a constant of either kind."""
     if isinstance(number, int):
-        return ir.Constant(_INTEGERS, [number] * LANES)
-    return ir.Constant(_FLOATS, [number] * LANES)
+        return ir.Constant(INTEGERS, [number] * LANES)
+    return ir.Constant(FLOATS, [number] * LANES)
 
 
 def _operator(symbol, method):
@@ -95,7 +93,7 @@ def _wide(builder, kind, value):
 
 def _call(builder, name, arguments):
     """LLVM's intrinsic function of this name for sixteen floats."""
-    kind = ir.FunctionType(_FLOATS, [_FLOATS] * len(arguments))
+    kind = ir.FunctionType(FLOATS, [FLOATS] * len(arguments))
     return builder.call(
         cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}f32"), arguments
     )
@@ -129,13 +127,30 @@ def pick(typing, array, index):
 
 
 @intrinsic
+def prefetch(typing, array, index):
+    """Asks for the memory line of element `index` of a float32 array ahead of its use."""
+
+    def generate(context, builder, sig, arguments):
+        byte = ir.IntType(8).as_pointer()
+        pointer = builder.bitcast(_address(context, builder, sig.args[0], *arguments), byte)
+        numbers = [ir.IntType(32)] * 3
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, *numbers]), "llvm.prefetch.p0"
+        )
+        builder.call(function, [pointer, *(ir.Constant(numbers[0], number) for number in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@intrinsic
 def load(typing, array, index):
     """Elements index .. index + 15 of a float32 array."""
 
     def generate(context, builder, sig, arguments):
         pointer = _address(context, builder, sig.args[0], *arguments)
-        pointer = builder.bitcast(pointer, _FLOATS.as_pointer())
-        return builder.load(pointer, align=4, typ=_FLOATS)
+        pointer = builder.bitcast(pointer, FLOATS.as_pointer())
+        return builder.load(pointer, align=4, typ=FLOATS)
 
     return lanes(array, types.intp), generate
 
@@ -146,7 +161,7 @@ def store(typing, array, index, value):
 
     def generate(context, builder, sig, arguments):
         pointer = _address(context, builder, sig.args[0], *arguments[:2])
-        pointer = builder.bitcast(pointer, _FLOATS.as_pointer())
+        pointer = builder.bitcast(pointer, FLOATS.as_pointer())
         builder.store(arguments[2], pointer, align=4)
         return context.get_dummy_value()
 
@@ -218,15 +233,41 @@ def where_at_least(typing, a, b, yes, no):
 
 
 @intrinsic
-def bits_at_least(typing, a, b):
-    """An integer whose bit i is set where a >= b in lane i."""
+def root(typing, a):
+    """The square root, lane by lane."""
 
     def generate(context, builder, sig, arguments):
-        a, b = (_wide(builder, kind, value) for kind, value in zip(sig.args, arguments, strict=True))
-        bits = builder.bitcast(builder.fcmp_ordered(">=", a, b), ir.IntType(LANES))
-        return builder.zext(bits, ir.IntType(64))
+        return _call(builder, "llvm.sqrt", arguments)
 
-    return types.int64(a, b), generate
+    return lanes(lanes), generate
+
+
+@intrinsic
+def round_up(typing, a):
+    """The next integer at or above, lane by lane."""
+
+    def generate(context, builder, sig, arguments):
+        return _call(builder, "llvm.ceil", arguments)
+
+    return lanes(lanes), generate
+
+
+def _bits(comparison):
+    """An intrinsic that sets bit i of an integer where the comparison holds in lane i; a NaN never does."""
+
+    def bits(typing, a, b):
+        def generate(context, builder, sig, arguments):
+            a, b = (_wide(builder, kind, value) for kind, value in zip(sig.args, arguments, strict=True))
+            bits = builder.bitcast(builder.fcmp_ordered(comparison, a, b), ir.IntType(LANES))
+            return builder.zext(bits, ir.IntType(64))
+
+        return types.int64(a, b), generate
+
+    return intrinsic(bits)
+
+
+bits_at_least = _bits(">=")
+bits_above = _bits(">")
 
 
 @intrinsic
@@ -250,45 +291,11 @@ def last_bit(typing, bits):
     return types.int64(types.int64), generate
 
 
-@intrinsic
-def _scale_by_power(typing, mantissa, shifted):
-    """Adds the low bits of `shifted` (a float32 with an integer in its last bits) to mantissa's exponent."""
-
-    def generate(context, builder, sig, arguments):
-        mantissa, shifted = (builder.bitcast(value, _INTEGERS) for value in arguments)
-        exponent = builder.shl(shifted, _constant(23))
-        return builder.bitcast(builder.add(mantissa, exponent), _FLOATS)
-
-    return lanes(lanes, lanes), generate
-
-
-# Adding it pushes a float32's fraction out of the mantissa, which rounds to the nearest integer.
-_ROUNDER = np.float32(1.5 * 2**23)
-# Minimax polynomial of 2^f on [-1/2, 1/2]; its relative error is below 2e-7 in float32.
-_P0, _P1, _P2, _P3, _P4, _P5 = (
-    np.float32(number)
-    for number in (1.0, 0.693146977598, 0.240222420849, 0.055507337442, 0.009671512660, 0.001326472691)
-)
-
-
-@device_function
-def power_of_two(y):
-    """2^y, lane by lane, to 2e-7 relative, for -126 <= y <= 127; anything outside."""
-    shifted = y + _ROUNDER
-    f = y - (shifted - _ROUNDER)
-    p = multiply_add(f, _P5, _P4)
-    p = multiply_add(p, f, _P3)
-    p = multiply_add(p, f, _P2)
-    p = multiply_add(p, f, _P1)
-    p = multiply_add(p, f, _P0)
-    return _scale_by_power(p, shifted)
-
-
 def _halves(builder, a, b, width):
     """Each run of `width` lanes of `a`, then of `b`, folded to half its length by adding its two halves."""
     low = [i for i in range(2 * LANES) if i % width < width // 2]
     high = [i + width // 2 for i in low]
-    pick = [ir.Constant(_INTEGERS, positions) for positions in (low, high)]
+    pick = [ir.Constant(INTEGERS, positions) for positions in (low, high)]
     return builder.fadd(*(builder.shuffle_vector(a, b, positions) for positions in pick))
 
 

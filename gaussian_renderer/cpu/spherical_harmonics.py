@@ -31,21 +31,25 @@ ONE, TWO, THREE, FOUR, FIVE, SIX = (np.float32(number) for number in range(1, 7)
 EIGHT, TEN = np.float32(8), np.float32(10)
 
 
+# `bands` is a tuple as long as there are bands, degree + 1: each length is compiled by itself, its loops
+# unrolled.
+
+
 @device_function
-def _basis(degree, x, y, z, basis):
-    """Fills `basis` with the functions up to `degree` at a unit direction."""
+def _basis(bands, x, y, z, basis):
+    """Fills `basis` with the functions of so many bands at a unit direction."""
     basis[0] = C0
-    if degree >= 1:
+    if len(bands) >= 2:
         basis[1] = -C1 * y
         basis[2] = C1 * z
         basis[3] = -C1 * x
-    if degree >= 2:
+    if len(bands) >= 3:
         basis[4] = C2_XY * x * y
         basis[5] = -C2_XY * y * z
         basis[6] = C2_ZZ * (THREE * z * z - ONE)
         basis[7] = -C2_XY * x * z
         basis[8] = C2_XX * (x * x - y * y)
-    if degree >= 3:
+    if len(bands) >= 4:
         basis[9] = -C3_XXX * y * (THREE * x * x - y * y)
         basis[10] = C3_XYZ * x * y * z
         basis[11] = -C3_XZZ * y * (FIVE * z * z - ONE)
@@ -56,18 +60,18 @@ def _basis(degree, x, y, z, basis):
 
 
 @device_function
-def _basis_backward(degree, x, y, z, g):
+def _basis_backward(bands, x, y, z, g):
     """Gradient to the unit direction, from gradients `g` to the basis functions."""
     gx = gy = gz = np.float32(0)
-    if degree >= 1:
+    if len(bands) >= 2:
         gx -= C1 * g[3]
         gy -= C1 * g[1]
         gz += C1 * g[2]
-    if degree >= 2:
+    if len(bands) >= 3:
         gx += C2_XY * (y * g[4] - z * g[7]) + TWO * C2_XX * x * g[8]
         gy += C2_XY * (x * g[4] - z * g[5]) - TWO * C2_XX * y * g[8]
         gz += SIX * C2_ZZ * z * g[6] - C2_XY * (y * g[5] + x * g[7])
-    if degree >= 3:
+    if len(bands) >= 4:
         xx, yy, zz = x * x, y * y, z * z
         gx += -SIX * C3_XXX * x * y * g[9] + C3_XYZ * y * z * g[10] - C3_XZZ * (FIVE * zz - ONE) * g[13]
         gx += TWO * C3_ZXX * x * z * g[14] - THREE * C3_XXX * (xx - yy) * g[15]
@@ -88,9 +92,9 @@ def _direction(mean, position):
 
 
 @kernel
-def _colours_forward(degree, means, positions, constant, rest, radii, colours):
+def _colours_forward(bands, means, positions, constant, rest, radii, colours):
     """Fills the colours of visible Gaussians; coefficients have one entry or one a camera in front."""
-    count, bases = means.shape[0], (degree + 1) ** 2
+    count, bases = means.shape[0], len(bands) ** 2
     for piece in prange((count + PIECE - 1) // PIECE):
         basis = np.empty(16, np.float32)
         for camera in range(len(positions)):
@@ -99,7 +103,7 @@ def _colours_forward(degree, means, positions, constant, rest, radii, colours):
                 if radii[camera, n, 0] <= 0 or radii[camera, n, 1] <= 0:
                     continue
                 x, y, z, _ = _direction(means[n], positions[camera])
-                _basis(degree, x, y, z, basis)
+                _basis(bands, x, y, z, basis)
                 red = np.float32(0.5) + C0 * base[n, 0, 0]
                 green = np.float32(0.5) + C0 * base[n, 0, 1]
                 blue = np.float32(0.5) + C0 * base[n, 0, 2]
@@ -115,10 +119,10 @@ def _colours_forward(degree, means, positions, constant, rest, radii, colours):
 
 @kernel
 def _colours_backward(
-    degree, means, positions, constant, rest, colours, g_colours, g_means, g_positions, g_constant, g_rest
+    bands, means, positions, constant, rest, colours, g_colours, g_means, g_positions, g_constant, g_rest
 ):
     """Fills the gradients, whatever they held; `g_positions` is one partial sum a piece of work."""
-    count, bases = means.shape[0], (degree + 1) ** 2
+    count, bases = means.shape[0], len(bands) ** 2
     for piece in prange((count + PIECE - 1) // PIECE):
         basis, g_basis = np.empty(16, np.float32), np.empty(16, np.float32)
         first, last = piece * PIECE, min(count, (piece + 1) * PIECE)
@@ -139,7 +143,7 @@ def _colours_backward(
                 if red == 0 and green == 0 and blue == 0:
                     continue
                 x, y, z, inverse = _direction(means[n], positions[camera])
-                _basis(degree, x, y, z, basis)
+                _basis(bands, x, y, z, basis)
                 g_base[n, 0, 0] += C0 * red
                 g_base[n, 0, 1] += C0 * green
                 g_base[n, 0, 2] += C0 * blue
@@ -149,7 +153,7 @@ def _colours_backward(
                     g_own[n, j, 1] += basis[k] * green
                     g_own[n, j, 2] += basis[k] * blue
                     g_basis[k] = own[n, j, 0] * red + own[n, j, 1] * green + own[n, j, 2] * blue
-                gx, gy, gz = _basis_backward(degree, x, y, z, g_basis)
+                gx, gy, gz = _basis_backward(bands, x, y, z, g_basis)
                 along = gx * x + gy * y + gz * z
                 gx, gy, gz = (
                     (gx - along * x) * inverse,
@@ -171,8 +175,8 @@ class _Colours(torch.autograd.Function):
     def forward(ctx, degree, means, positions, constant, rest, radii):
         colours = torch.zeros(*radii.shape[:2], 3)
         arrays = [tensor.numpy() for tensor in (means, positions, constant, rest, radii, colours)]
-        _colours_forward(degree, *arrays)
-        ctx.degree = degree
+        ctx.bands = (0,) * (degree + 1)
+        _colours_forward(ctx.bands, *arrays)
         ctx.save_for_backward(means, positions, constant, rest, colours)
         return colours
 
@@ -183,7 +187,7 @@ class _Colours(torch.autograd.Function):
         g_means, g_constant, g_rest = np.empty_like(means), np.empty_like(constant), np.empty_like(rest)
         g_positions = np.empty(((len(means) + PIECE - 1) // PIECE, *positions.shape))
         incoming = g_colours.contiguous().numpy()
-        _colours_backward(ctx.degree, *saved, incoming, g_means, g_positions, g_constant, g_rest)
+        _colours_backward(ctx.bands, *saved, incoming, g_means, g_positions, g_constant, g_rest)
         g_position = g_positions.sum(axis=0).astype(np.float32)
         return None, *map(torch.from_numpy, (g_means, g_position, g_constant, g_rest)), None
 

@@ -48,7 +48,8 @@ def test_centres_on_and_beside_the_borders_of_tiles(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_centres_on_and_outside_the_edges_of_the_image(shape):
-    ticks = torch.tensor([-6.0, -2.0, -0.5, 0.0, 0.5, 20.0, 36.5, 37.0, 37.5, 39.0, 43.0])
+    # Those outside by no whole number of pixels: a radius, which is one, would end exactly on the edge.
+    ticks = torch.tensor([-6.1, -2.1, -0.5, 0.0, 0.5, 20.0, 36.5, 37.0, 37.5, 39.1, 43.1])
     centres = torch.cartesian_prod(ticks, ticks)
     _, expected = prove(rasterization, flat_scene(centres, SHAPES[shape], 37, 37))
     outside = ((centres < 0) | (centres > 37)).any(dim=1)

@@ -3,15 +3,18 @@
 import numba
 import numpy as np
 
+from gaussian_renderer.cpu.lane_functions import log_of_two, power_of_two
 from gaussian_renderer.cpu.simd import (
     LANES,
     aligned,
+    bits_above,
     bits_at_least,
     first_bit,
     last_bit,
     load,
     multiply_add,
-    power_of_two,
+    root,
+    round_up,
     store,
     store_sums,
     where_at_least,
@@ -22,6 +25,19 @@ from gaussian_renderer.cpu.simd import (
 def _powers(exponents, results):
     for i in range(0, len(exponents), LANES):
         store(results, i, power_of_two(load(exponents, i)))
+
+
+@numba.njit
+def _logarithms(numbers, results):
+    for i in range(0, len(numbers), LANES):
+        store(results, i, log_of_two(load(numbers, i)))
+
+
+@numba.njit
+def _roots_rounded_up(numbers, roots, rounded):
+    store(roots, 0, root(load(numbers, 0)))
+    store(rounded, 0, round_up(load(numbers, 0)))
+    return bits_above(load(numbers, 0), np.float32(2)), bits_at_least(load(numbers, 0), np.float32(2))
 
 
 @numba.njit
@@ -87,3 +103,21 @@ def test_scratch_memory_starts_at_a_cache_line():
         address, size = _aligned_address(count)
         assert address % 64 == 0
         assert size == count * LANES
+
+
+def test_log_of_two_is_exact_to_the_last_digits():
+    numbers = np.exp2(np.linspace(-126, 127, 16 * 50_000)).astype(np.float32)
+    logarithms = np.empty_like(numbers)
+    _logarithms(numbers, logarithms)
+    exact = np.log2(numbers.astype(np.float64))
+    assert (np.abs(logarithms - exact) / np.maximum(1, np.abs(exact))).max() < 2e-7
+
+
+def test_roots_rounding_and_strict_comparison():
+    numbers = np.array([0, 0.3, 1, 1.5, 2, 2.5, 3, np.nan, np.inf, 5, 6, 7, 8, 9.1, 1e9, 1e-9], np.float32)
+    roots, rounded = np.empty_like(numbers), np.empty_like(numbers)
+    above, at_least = _roots_rounded_up(numbers, roots, rounded)
+    np.testing.assert_array_equal(roots, np.sqrt(numbers))
+    np.testing.assert_array_equal(rounded, np.ceil(numbers))
+    assert above == sum(1 << i for i, number in enumerate(numbers) if number > 2)
+    assert at_least == sum(1 << i for i, number in enumerate(numbers) if number >= 2)
