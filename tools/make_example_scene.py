@@ -28,10 +28,11 @@ from scene.camera_paths import look_at
 from scene.cameras import Camera
 from tools.example_scene.colmap_model import write_model
 from tools.example_scene.courtyard import courtyard
-from tools.example_scene.materials import Item
+from tools.example_scene.daylight import build
 from tools.example_scene.points import find_tracks
-from tools.example_scene.renderer import build, load_mitsuba, picture
 from tools.example_scene.still_life import still_life
+from tools.studio.materials import Item
+from tools.studio.renderer import load_mitsuba, picture
 from utils.errors import UserError, run_program
 from utils.files import whole_file, write_json
 from utils.options import parse

@@ -14,10 +14,11 @@ from PIL import Image
 from scene.camera_paths import look_at
 from scene.cameras import Camera
 from tools import make_example_scene
-from tools.example_scene import points, prints, renderer, textures
-from tools.example_scene.materials import Material
-from tools.example_scene.meshes import Mesh, blade, box, lathe, spline, tube
+from tools.example_scene import daylight, points, prints
 from tools.make_example_scene import Options, dome
+from tools.studio import renderer, textures
+from tools.studio.materials import Material
+from tools.studio.meshes import Mesh, blade, box, lathe, spline, tube
 from utils.errors import UserError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "examples" / "still_life"
@@ -194,7 +195,7 @@ def test_a_missing_renderer_is_one_helpful_sentence(monkeypatch: pytest.MonkeyPa
 def test_a_surface_point_projects_to_the_pixel_where_mitsuba_sees_it() -> None:
     """Mitsuba's own sensor and the project's camera agree on every ray, also off the image's middle."""
     ground = Mesh(*_large_square())
-    scene = renderer.build([(ground, Material(np.array([0.5, 0.5, 0.5])))])
+    scene = daylight.build([(ground, Material(np.array([0.5, 0.5, 0.5])))])
     mitsuba = renderer.load_mitsuba()
     up, position = torch.tensor([0.1, 0, 1.0]), torch.tensor([0.3, -1.0, 0.6])
     focal = 32 / math.tan(math.radians(27))

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.random import Generator
 
-from tools.example_scene import textures
-from tools.example_scene.materials import Item, Material
-from tools.example_scene.meshes import blade, box, facing, grid, joined, lathe, rotation, sheet, spline, tube
-from tools.example_scene.textures import colour
+from tools.studio import textures
+from tools.studio.materials import Item, Material
+from tools.studio.meshes import blade, box, facing, grid, joined, lathe, rotation, sheet, spline, tube
+from tools.studio.textures import colour
 
 FLOOR = -0.74  # metres; the table's height below the origin
 

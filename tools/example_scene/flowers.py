@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.random import Generator
 
-from tools.example_scene import textures
-from tools.example_scene.materials import Item, Material
-from tools.example_scene.meshes import Mesh, Profile, blade, facing, joined, lathe, rotation, spline, tube
-from tools.example_scene.textures import Array, colour
+from tools.studio import textures
+from tools.studio.materials import Item, Material
+from tools.studio.meshes import Mesh, Profile, blade, facing, joined, lathe, rotation, spline, tube
+from tools.studio.textures import Array, colour
 
 STEM = colour("#5f8142")
 

@@ -16,8 +16,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from scene.cameras import Camera
-from tools.example_scene.renderer import first_hits
-from tools.example_scene.textures import Array
+from tools.studio.renderer import first_hits
+from tools.studio.textures import Array
 
 KEYPOINT_NOISE = 0.3  # pixels, standard deviation in x and in y
 LARGEST_ERROR = 2.0  # pixels; a point with a worse observation is dropped, as COLMAP drops it

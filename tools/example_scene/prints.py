@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.random import Generator
 
-from tools.example_scene.textures import Array, colour, coordinates, fractal_noise, mix, smooth_step
+from tools.studio.textures import Array, colour, coordinates, fractal_noise, mix, smooth_step
 
 # Five columns a letter, the lowest bit at the top.
 LETTERS = {

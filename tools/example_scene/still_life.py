@@ -6,10 +6,11 @@ World frame: metres, z up, the middle of the table's top at the origin; the came
 import numpy as np
 from numpy.random import Generator
 
-from tools.example_scene import prints, textures
+from tools.example_scene import prints
 from tools.example_scene.flowers import vase
-from tools.example_scene.materials import Item, Material
-from tools.example_scene.meshes import (
+from tools.studio import textures
+from tools.studio.materials import Item, Material
+from tools.studio.meshes import (
     Mesh,
     Profile,
     blade,
@@ -22,7 +23,7 @@ from tools.example_scene.meshes import (
     spline,
     tube,
 )
-from tools.example_scene.textures import colour
+from tools.studio.textures import colour
 
 PAGE_TEXT = (
     "a picture holds the light that one place saw. many pictures, laid side by side, hold the place itself, "

@@ -19,6 +19,11 @@ def colour(code: str) -> Array:
     return np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)]) / 255
 
 
+def linear(values: Array) -> Array:
+    """sRGB values in [0, 1], of any shape, as linear ones."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
 def mix(first: Array, second: Array, weight: Array) -> Array:
     """(H, W, 3): `first` where the (H, W) weight is 0, `second` where it is 1."""
     return first + (second - first) * np.clip(weight, 0, 1)[..., None]

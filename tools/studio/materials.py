@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tools.example_scene.meshes import Mesh
-from tools.example_scene.textures import Array
+from tools.studio.meshes import Mesh
+from tools.studio.textures import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
-from tools.example_scene.textures import Array
+from tools.studio.textures import Array
 
 Profile = Sequence[Sequence[float]]  # radius and height, of bodies that are turned
 
@@ -37,6 +37,41 @@ class Mesh:
     def moved(self, offset: ArrayLike) -> Mesh:
         """The mesh shifted by (3,) metres."""
         return Mesh(self.vertices + np.asarray(offset, float), self.normals, self.uv, self.faces)
+
+    def scaled(self, factor: float) -> Mesh:
+        """The mesh made larger, about the origin, by a positive factor."""
+        return Mesh(self.vertices * factor, self.normals, self.uv, self.faces)
+
+
+def faceted(vertices: Array, faces: np.ndarray, uv: Array | None = None) -> Mesh:
+    """A mesh with flat shading: every (3,) row of `faces` gets corners and a normal of its own.
+
+    Triangles without area are left out.
+
+    Args:
+        vertices: (V, 3).
+        faces: (F, 3) into the vertices, counter-clockwise from outside.
+        uv: (V, 2) texture coordinates; None: zeros, for a material of one colour.
+    """
+    corners = vertices[faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    double_area = np.linalg.norm(across, axis=1)
+    kept = double_area > 0
+    normals = np.repeat(across[kept] / double_area[kept, None], 3, axis=0)
+    count = len(normals)
+    coordinates = np.zeros((count, 2)) if uv is None else uv[faces[kept]].reshape(-1, 2)
+    return Mesh(corners[kept].reshape(-1, 3), normals, coordinates, np.arange(count).reshape(-1, 3))
+
+
+def normalising(points: Array, size: float = 1.0) -> tuple[Array, float]:
+    """Offset (3,) and factor that make points stand on z = 0 over the origin, `size` across at most.
+
+    (points + offset) * factor has its box's middle over the origin, its lowest point at z = 0, and its
+    longest side of length `size`.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    offset = -np.array([*(low + high)[:2] / 2, low[2]])
+    return offset, size / float((high - low).max())
 
 
 def rotation(degrees: float, axis: str = "z") -> Array:

@@ -1,4 +1,4 @@
-"""Pictures of the example scene, and rays into it, through Mitsuba 3 (a dependency of this tool alone)."""
+"""Pictures of meshes, and rays into them, through Mitsuba 3 (a dependency of the tools alone)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import importlib
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 
 from scene.cameras import Camera
-from tools.example_scene.materials import Item, Material
-from tools.example_scene.meshes import Mesh
-from tools.example_scene.textures import Array, coordinates, smooth_step
+from tools.studio.materials import Item, Material
+from tools.studio.meshes import Mesh
+from tools.studio.textures import Array, linear
 from utils.errors import UserError
 
 
@@ -24,33 +25,17 @@ def load_mitsuba() -> Any:
         mitsuba = importlib.import_module("mitsuba")
     except ImportError as failure:
         raise UserError(
-            f"making the example scene needs the renderer Mitsuba 3, which cannot be imported ({failure}); "
+            f"this tool needs the renderer Mitsuba 3, which cannot be imported ({failure}); "
             "run: pip install mitsuba"
         ) from failure
     mitsuba.set_variant("scalar_rgb")
     return mitsuba
 
 
-def sky() -> Array:
-    """(64, 128, 3) float32 linear radiance, rows from the zenith down: blue sky, bright haze, warm ground."""
-    down, across = coordinates(64, 128)
-    zenith, haze, ground = (
-        np.array([0.30, 0.50, 0.95]),
-        np.array([0.95, 0.95, 0.92]),
-        np.array([0.34, 0.29, 0.24]),
-    )
-    height = np.cos(np.pi * down)[..., None]
-    above = haze + (zenith - haze) * np.clip(height, 0, 1) ** 0.6
-    light = np.where(height > 0, above, ground)
-    glow = smooth_step(0.35, 0.0, np.hypot((across - 0.25 + 0.5) % 1 - 0.5, 0.7 * (down - 0.3)))
-    return (light * (1 + 1.2 * glow[..., None])).astype(np.float32)
-
-
 def texture(mitsuba: Any, values: Array) -> dict[str, Any]:
     """A Mitsuba texture of an sRGB colour or picture."""
     if values.ndim == 1:
-        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-        return {"type": "rgb", "value": linear.tolist()}
+        return {"type": "rgb", "value": linear(values).tolist()}
     pixels = np.ascontiguousarray(np.round(values * 255).astype(np.uint8))
     return {"type": "bitmap", "bitmap": mitsuba.Bitmap(pixels)}
 
@@ -95,29 +80,17 @@ def shape(mitsuba: Any, mesh: Mesh, material: Material) -> Any:
     return result
 
 
-def build(items: list[Item]) -> Any:
-    """The Mitsuba scene: the items under a hazy sky and a soft, warm sun."""
+def assembled(items: list[Item], lights: dict[str, Any], max_depth: int) -> Any:
+    """The Mitsuba scene of the items under the lights, path-traced.
+
+    Args:
+        lights: Mitsuba dictionaries of emitters, by name; empty for a scene that only rays are sent into.
+        max_depth: edges of the longest light path; 2 is direct light alone.
+    """
     mitsuba = load_mitsuba()
-    transform = mitsuba.ScalarTransform4f
-    parts: dict[str, Any] = {
-        "type": "scene",
-        "integrator": {"type": "path", "max_depth": 5},
-        "sky": {
-            "type": "envmap",
-            "bitmap": mitsuba.Bitmap(sky()),
-            "to_world": transform().rotate([1, 0, 0], 90),
-            "scale": 0.48,
-        },
-        "sun": {
-            "type": "rectangle",
-            "to_world": transform().look_at(origin=[-2.3, -0.6, 2.9], target=[0, 0, 0], up=[0, 0, 1])
-            @ transform().scale(0.30),
-            "emitter": {"type": "area", "radiance": {"type": "rgb", "value": [112.0, 93.0, 68.0]}},
-        },
-    }
-    for number, (mesh, material) in enumerate(items):
-        parts[f"item_{number:03d}"] = shape(mitsuba, mesh, material)
-    return mitsuba.load_dict(parts)
+    shapes = {f"item_{number:03d}": shape(mitsuba, *item) for number, item in enumerate(items)}
+    integrator = {"type": "path", "max_depth": max_depth}
+    return mitsuba.load_dict({"type": "scene", "integrator": integrator, **lights, **shapes})
 
 
 def sensor(mitsuba: Any, camera: Camera) -> Any:
@@ -145,12 +118,24 @@ def sensor(mitsuba: Any, camera: Camera) -> Any:
     )
 
 
-def picture(scene: Any, camera: Camera, samples: int, seed: int) -> np.ndarray:
-    """(H, W, 3) uint8: what the camera sees, path-traced, sRGB-encoded."""
+def picture(
+    scene: Any, camera: Camera, samples: int, seed: int, without_fireflies: bool = False
+) -> np.ndarray:
+    """(H, W, 3) uint8: what the camera sees, path-traced, sRGB-encoded.
+
+    Args:
+        samples: light paths a pixel; the noise falls with its square root.
+        without_fireflies: no pixel is brighter than the brightest of its neighbours, in any channel; for few
+            samples, where single paths off shiny surfaces leave white specks.
+    """
     mitsuba = load_mitsuba()
     radiance = np.array(mitsuba.render(scene, sensor=sensor(mitsuba, camera), spp=samples, seed=seed))
-    linear = np.clip(radiance, 0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    shown = np.clip(radiance, 0, 1)
+    if without_fireflies:
+        around = np.ones((3, 3, 1), bool)
+        around[1, 1] = False
+        shown = np.minimum(shown, maximum_filter(shown, footprint=around))
+    encoded = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055)
     return np.round(encoded * 255).astype(np.uint8)
 
 
