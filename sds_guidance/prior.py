@@ -118,16 +118,17 @@ class LatentDiffusionPrior:
         conditional = output[-count:]
         output = output[:count] + guidance_scale * (conditional - output[:count])
 
-        prediction = self._read(output, noised, alpha, sigma)
+        prediction = self.read(output, noised, t)
         if repeats == 1 or rescale == 0.0:
             return prediction
-        wanted = self._read(conditional, noised, alpha, sigma).clean.std(dim=(1, 2, 3), keepdim=True)
+        wanted = self.read(conditional, noised, t).clean.std(dim=(1, 2, 3), keepdim=True)
         found = prediction.clean.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-8)
         clean = prediction.clean * (rescale * wanted / found + (1.0 - rescale))
         return Prediction(noise=(noised - alpha * clean) / sigma, clean=clean)
 
-    def _read(self, output: Tensor, noised: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
-        """Noise and clean latent out of the network's output, by its prediction type."""
+    def read(self, output: Tensor, noised: Tensor, t: Tensor) -> Prediction:
+        """Noise and clean latent out of the network's (B, 4, h, w) output, by its prediction type."""
+        alpha, sigma = self.levels(t)
         if self.prediction_type == "epsilon":
             return Prediction(noise=output, clean=(noised - sigma * output) / alpha)
         return Prediction(noise=alpha * output + sigma * noised, clean=alpha * noised - sigma * output)

@@ -12,6 +12,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from utils.errors import Warnings
 
+BATCH = 64  # prompts encoded at once
+
 
 def encode_prompts(
     folder: Path, prompts: Sequence[str], device: torch.device, dtype: torch.dtype, warnings: Warnings
@@ -44,4 +46,5 @@ def encode_prompts(
         list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     )
     with torch.no_grad():
-        return encoder(tokens.input_ids.to(device)).last_hidden_state.float()
+        batches = tokens.input_ids.split(BATCH)
+        return torch.cat([encoder(batch.to(device)).last_hidden_state.float() for batch in batches])

@@ -14,6 +14,12 @@ class UserError(Exception):
     """
 
 
+def demand(holds: bool, flag: str, value: object, allowed: str) -> None:
+    """Raises `UserError` with the flag, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise UserError(f"--{flag} {value}: allowed is {allowed}")
+
+
 @dataclass
 class Warnings:
     """Warnings by kind: one line each, however often the thing happened."""
