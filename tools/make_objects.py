@@ -1,0 +1,163 @@
+"""Makes captioned pictures of procedural objects, path-traced, with held-out instances and families.
+
+python -m tools.make_objects --output output/objects --count 6000 --workers 2
+python -m tools.make_objects --output output/posed --posed --count 4
+
+The same settings give the same set, whatever the number of workers and however often it was stopped; what is
+there is kept. With --posed every object gets a folder that `python train.py -s FOLDER/000000` reads.
+Needs Mitsuba 3 (`pip install mitsuba`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, from anywhere
+
+from tools.procedural.families import FAMILIES
+from tools.procedural.pictures import Shots, cameras, files_of, objects, take
+from tools.procedural.plan import SPLITS, Plan, row
+from tools.studio.batch import work_through
+from tools.studio.cameras import spread_on_sphere
+from tools.studio.captioned_sets import keep_settings, write_metadata
+from tools.studio.posed_sets import write_transforms
+from tools.studio.renderer import load_mitsuba
+from utils.errors import demand, run_program
+from utils.options import parse
+
+
+@dataclass
+class Options:
+    """Makes captioned pictures of procedural objects."""
+
+    output: str
+    """Folder for images/, metadata.jsonl and dataset.json."""
+    count: int = 6000
+    """Pictures; with --posed, objects."""
+    seed: int = 0
+    """Decides everything: shapes, colours, views, words, and what is held out."""
+    resolution: int = 128
+    """Pixels, both ways."""
+    samples: int = 16
+    """Light paths a pixel; the noise falls with its square root."""
+    workers: int = 2
+    """Processes that render; they change nothing but the time."""
+    views_per_instance: int = 1
+    """Pictures of the same objects, from different sides."""
+    held_out_families: int = 4
+    """Families that no training picture shows."""
+    held_out_share: float = 0.08
+    """Part of the instances in each of the two held-out splits."""
+    posed: bool = False
+    """Write a folder for each object: pictures all round it, with the cameras' poses."""
+    train_views: int = 24
+    """With --posed: pictures to train on."""
+    test_views: int = 8
+    """With --posed: pictures to test on, between the others."""
+
+    def check(self) -> None:
+        """Raises a `UserError` for a number out of its range."""
+        least = {"count": 1, "seed": 0, "resolution": 16, "samples": 1, "workers": 1, "views_per_instance": 1}
+        for name, low in {**least, "train_views": 2, "test_views": 1}.items():
+            demand(getattr(self, name) >= low, name, getattr(self, name), f"{low} or more")
+        most = len(FAMILIES) - 1
+        demand(
+            0 <= self.held_out_families <= most, "held_out_families", self.held_out_families, f"0 to {most}"
+        )
+        demand(0 <= self.held_out_share <= 0.5, "held_out_share", self.held_out_share, "0 to 0.5")
+
+    def plan(self) -> Plan:
+        """What the set shows."""
+        return Plan(self.seed, self.held_out_families, self.held_out_share)
+
+
+def captioned_shots(options: Options, folder: Path) -> list[Shots]:
+    """The pictures of a captioned set: so many views of each instance, the last one's cut short."""
+    plan, views = options.plan(), options.views_per_instance
+    result = []
+    for number in range(-(-options.count // views)):
+        instance = plan.instance(number)
+        files = tuple(
+            (folder / "images" / f"{number:06d}_{view}.png", plan.view(instance, view))
+            for view in range(min(views, options.count - number * views))
+        )
+        result.append(Shots(plan, instance, files, options.resolution, options.samples))
+    return result
+
+
+def posed_shots(options: Options, folder: Path) -> list[Shots]:
+    """The pictures of posed sets: a spiral of training views round each instance, and one of test views."""
+    plan, result = options.plan(), []
+    for number in range(options.count):
+        instance, files = plan.instance(number), []
+        for split, views, start in (("train", options.train_views, 0.0), ("test", options.test_views, 63.0)):
+            for index, place in enumerate(spread_on_sphere(views, (5, 65), instance.facing + start)):
+                path = folder / f"{number:06d}" / split / f"{index:03d}.png"
+                files.append((path, plan.described(instance, len(files), *place)))
+        shots = Shots(plan, instance, tuple(files), options.resolution, options.samples, steady=True)
+        result.append(shots)
+    return result
+
+
+def write_poses(folder: Path, shots: Shots) -> None:
+    """Writes both transforms files of an object whose pictures are all there."""
+    placed = cameras(shots, objects(shots.plan, shots.instance))
+    home = folder / f"{shots.instance.number:06d}"
+    for split in ("train", "test"):
+        chosen = [
+            dataclasses.replace(camera, name=f"{split}/{path.stem}")
+            for (path, _), camera in zip(shots.files, placed, strict=True)
+            if path.parent.name == split
+        ]
+        write_transforms(home, split, chosen)
+
+
+def facts(options: Options) -> dict[str, Any]:
+    """What `dataset.json` says beside the settings."""
+    kept, held_out = options.plan().families()
+    return {
+        "made_by": "tools.make_objects",
+        "families": kept,
+        "held_out_families": held_out,
+        "splits": list(SPLITS),
+        "versions": {name: importlib.metadata.version(name) for name in ("mitsuba", "numpy")},
+    }
+
+
+def main(options: Options) -> None:
+    """Renders the pictures that are missing and writes the tables, also when it is stopped on the way."""
+    options.check()
+    load_mitsuba()
+    folder = Path(options.output)
+    settings = {
+        name: value
+        for name, value in dataclasses.asdict(options).items()
+        if name not in ("output", "workers")
+    }
+    keep_settings(folder, settings, facts(options))
+    jobs = (posed_shots if options.posed else captioned_shots)(options, folder)
+    rows = [
+        row(shots.instance, view, path.relative_to(folder).as_posix())
+        for shots in jobs
+        for path, view in shots.files
+    ]
+    try:
+        work_through(take, jobs, outputs=files_of, workers=options.workers, unit="instance")
+        if options.posed:
+            for shots in jobs:
+                write_poses(folder, shots)
+    finally:
+        written = write_metadata(folder, rows)
+    splits = Counter(row["split"] for row in rows)
+    shares = ", ".join(f"{splits[name]} {name.replace('_', ' ')}" for name in SPLITS)
+    print(f"{folder}: {written} pictures ({shares})")
+
+
+if __name__ == "__main__":
+    run_program(lambda: main(parse(Options)))

@@ -1,0 +1,1 @@
+"""Procedural objects: parametric families, colours and materials, captions, splits, and their pictures."""
