@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from sds_guidance.models import find_model
 from sds_guidance.options import GuidanceOptions
 from sds_guidance.sds import Distilled, Prior, annealed_range, fit_to_prior, sds_gradient
 from sds_guidance.weighting import RelativeWeight
-from utils.errors import Warnings
+from utils.errors import UserError, Warnings
 
 if TYPE_CHECKING:
     from scene.cameras import Camera
@@ -296,14 +297,25 @@ def load_guidance(
     found = find_model(options.guidance_model, argv, warnings, options.guidance_revision)
 
     # Only now: these bring diffusers and transformers.
+    from sds_guidance.embedding import read_embedding  # noqa: PLC0415
+    from sds_guidance.lora import read_lora  # noqa: PLC0415
     from sds_guidance.prior import choose_precision, load_prior  # noqa: PLC0415
     from sds_guidance.text import encode_prompts  # noqa: PLC0415
 
     dtype = choose_precision(options.guidance_precision, device, found.folder)
+    prompts = [options.negative_prompt, options.prompt]
+    lora = read_lora(Path(options.guidance_lora)) if options.guidance_lora else None
+    placeholder = read_embedding(Path(options.guidance_embedding)) if options.guidance_embedding else None
+    if placeholder and not any(placeholder.token in prompt for prompt in prompts):
+        raise UserError(
+            f"--guidance_embedding {options.guidance_embedding} teaches the word {placeholder.token}, but "
+            f"--prompt {options.prompt!r} does not contain it"
+        )
     with torch.random.fork_rng():
-        prompts = [options.negative_prompt, options.prompt]
-        states = encode_prompts(found.folder, prompts, device, dtype, warnings)
-        prior = load_prior(found.folder, device, dtype, checkpoint_encoder=device.type == "cuda")
+        states = encode_prompts(
+            found.folder, prompts, device, dtype, warnings, lora=lora, placeholder=placeholder
+        )
+        prior = load_prior(found.folder, device, dtype, checkpoint_encoder=device.type == "cuda", lora=lora)
     prior.free_decoder()
 
     guidance = Guidance(
@@ -315,6 +327,8 @@ def load_guidance(
     guidance.description = {
         "model": found.name,
         "revision": found.revision,
+        "lora": options.guidance_lora,
+        "embedding": options.guidance_embedding,
         "prediction_type": prior.prediction_type,
         "precision": str(dtype).removeprefix("torch."),
         "picture_width": seen.shape[3],

@@ -21,6 +21,10 @@ class GuidanceOptions:
     """A Stable-Diffusion-shaped diffusers model: a hub id or a local folder."""
     guidance_revision: str | None = None
     """Branch, tag or commit of the hub model; by default its main branch. The commit used is recorded."""
+    guidance_lora: str = ""
+    """A LoRA for the model: a folder of fine-tuning, or a .safetensors file; empty: none."""
+    guidance_embedding: str = ""
+    """A learnt word (textual inversion) that --prompt uses: a .safetensors file; empty: none."""
     prompt: str = "a photograph"
     """What the scene shows, in words."""
     negative_prompt: str = "blurry, floaters, artifacts, oversaturated"

@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from sds_guidance.lora import Lora, put_lora
 from utils.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
@@ -135,7 +136,12 @@ class LatentDiffusionPrior:
 
 
 def load_prior(
-    folder: Path, device: torch.device, dtype: torch.dtype, *, checkpoint_encoder: bool = False
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    checkpoint_encoder: bool = False,
+    lora: Lora | None = None,
 ) -> LatentDiffusionPrior:
     """The prior in a Stable-Diffusion-shaped diffusers folder: `unet/`, `vae/`, `scheduler/`, nothing else.
 
@@ -144,22 +150,31 @@ def load_prior(
         device, dtype: where and in which format the networks run. With float16 the VAE runs in float32 (its
             gradient leaves half precision's range) and the U-Net's attention is upcast.
         checkpoint_encoder: recompute the VAE encoder's activations on the way back: a third less memory.
+        lora: an adapter, added to the U-Net's weights in float32 before they are brought to `dtype`.
 
     Raises:
         UserError: the prediction type or the architecture is one that guidance cannot use, by name.
     """
     _check_architecture(folder)
     half = dtype == torch.float16
-    # low_cpu_mem_usage needs the accelerate package; without it diffusers still skips the random weights.
-    options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+    options = {"use_safetensors": True, "local_files_only": True}
     unet_options = {**options, "upcast_attention": True} if half else options
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **unet_options)
+    first = torch.float32 if lora else dtype
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=first, **unet_options)
+    if lora:
+        put_lora(unet, lora, "unet")
+        cast(unet, dtype)
     vae_dtype = torch.float32 if half else dtype
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=vae_dtype, **options)
     scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     if checkpoint_encoder:
         vae.enable_gradient_checkpointing()
     return LatentDiffusionPrior(unet.to(device), vae.to(device), scheduler)
+
+
+def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Brings a network's weights to a format, in place."""
+    torch.nn.Module.to(network, dtype=dtype)  # diffusers' own `to` warns of exceptions even where none are
 
 
 def choose_precision(wanted: str, device: torch.device, folder: Path) -> torch.dtype:

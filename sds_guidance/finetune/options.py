@@ -28,10 +28,20 @@ class FinetuneOptions:
     guidance_revision: str | None = None
     """Branch, tag or commit of the hub model."""
 
-    method: Literal["full"] = "full"
-    """full: all weights of the part."""
+    method: Literal["lora", "full", "inversion"] = "lora"
+    """lora: small adapters of the attention; full: all weights; inversion: a new word for prompts."""
+    train: Literal["unet", "text_encoder", "vae_decoder"] = "unet"
+    """The part that lora and full train; the decoder can only be trained in full."""
+    lora_rank: int = 16
+    """Rank of the adapters."""
+    placeholder_token: str = "<scene>"
+    """The new word of inversion; captions without it get it as their first word."""
+    placeholder_vectors: int = 4
+    """Tokens that the new word stands for."""
+    placeholder_start: str = "object"
+    """A known word to start the new one from."""
     caption_dropout: float = 0.1
-    """Share of captions in [0, 1] that are left out, so that guidance keeps its unconditional half."""
+    """Share of captions in [0, 1] left out, which guidance's unconditional half needs; not for inversion."""
     snr_gamma: float = 0.0
     """Gamma of min-SNR weighting, 5 is usual; 0: every noise level weighs the same."""
     gradient_checkpointing: bool = False
@@ -48,8 +58,8 @@ class FinetuneOptions:
 
     cache: str = ""
     """Folder for latents and text states; empty: `cache` in the output folder."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto: what accelerate finds."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where to train; auto: the GPUs that accelerate finds, else the CPU."""
     resume: bool = False
     """Go on from the newest checkpoint in --model_path, or start where there is none."""
     overwrite: bool = False

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDIMScheduler
-from torch import Tensor
 
-from sds_guidance.finetune.cache import CachedPictures, cache_pictures, cached
+from sds_guidance.finetune.cache import CachedPictures, cache_pictures
 from sds_guidance.finetune.captioned import CaptionedImage, read_captioned
-from sds_guidance.finetune.denoising import CachedStates, Denoising, Examples
+from sds_guidance.finetune.decoding import round_trip
+from sds_guidance.finetune.jobs import Material, make_job
 from sds_guidance.finetune.options import FinetuneOptions
-from sds_guidance.finetune.samples import sample, write_sheet
-from sds_guidance.finetune.trainer import compute_dtype, fit, mixed_seed
-from sds_guidance.models import NEEDED, ModelFolder, digest, find_model
+from sds_guidance.finetune.preprocessing import PreprocessingOptions
+from sds_guidance.finetune.trainer import autocast, compute_dtype, fit, mixed_seed
+from sds_guidance.models import ModelFolder, digest, find_model
 from sds_guidance.prior import LatentDiffusionPrior, load_prior
-from sds_guidance.text import encode_prompts
 from utils.determinism import threads
 from utils.errors import UserError, Warnings
 from utils.files import write_json
@@ -33,13 +31,16 @@ MAY_DIFFER = frozenset(
     | {"sample_guidance_scale"}
 )
 """Options that do not change the result, so that a resumed run may be given others."""
-REPORT = "report.json"
-OTHER_PARTS = ("image_encoder", "feature_extractor")
-"""Parts of a model that guidance may use, copied into the result where they are there."""
+BEFORE, AFTER, REPORT = "samples_before.png", "samples_after.png", "report.json"
+RESULTS = {"full": "model", "lora": "lora", "inversion": "embedding.safetensors"}
+"""What a method's result is called in the output folder."""
 
 
 def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None = None) -> Path:
-    """Fine-tunes as the options say and returns what `--guidance_model` takes.
+    """Fine-tunes as the options say and returns the result's path.
+
+    That is a diffusers folder for `--guidance_model` (full), a LoRA for `--guidance_lora`, or a new word for
+    `--guidance_embedding` (inversion).
 
     Args:
         options: the flags.
@@ -51,6 +52,7 @@ def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None =
     options.check()
     warnings = Warnings()
     folder = Path(options.model_path)
+    accelerator = Accelerator(cpu=options.device == "cpu")
     resuming = resumes(
         folder,
         to_plain(options),
@@ -58,46 +60,39 @@ def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None =
         overwrite=options.overwrite,
         may_differ=MAY_DIFFER,
     )
-    accelerator = Accelerator(cpu=options.device == "cpu")
     model = find_model(options.guidance_model, None, warnings, options.guidance_revision)
     if images is None:
         images = _read_all(options, warnings)
-    training, held_out = split(images, options.held_out, options.validation_pictures, options.training.seed)
-
     prior = load_prior(model.folder, accelerator.device, torch.float32)
     options.preprocessing.check(prior.size_multiple)
-    if not resuming:
-        _start_folder(folder, options, model, accelerator)
+    accelerator.wait_for_everyone()  # no process may find the settings that another one just wrote
+    if not resuming and accelerator.is_main_process:
+        _start_folder(folder, options, model)
     with accelerator.main_process_first():
-        pictures, held, captions, states = _cache(options, model, prior, training, held_out, warnings)
+        material = _gather(options, model, prior, images, warnings)
+        job = make_job(material)
     warnings.show()
+    facts = {"training_pictures": job.task.count, "round_trip_psnr": _round_trips(material)}
+    if options.train != "vae_decoder":
+        prior.vae.to("cpu")
 
-    task = Denoising(
-        prior,
-        CachedStates(states),
-        _examples(pictures, captions),
-        {name: _examples(found, captions) for name, found in held.items()},
-        caption_dropout=options.caption_dropout,
-        snr_gamma=options.snr_gamma,
-        seed=options.training.seed,
-    )
-    prior.unet.requires_grad_(True)
-    if options.gradient_checkpointing:
-        prior.unet.enable_gradient_checkpointing()
+    def draw(name: str) -> None:
+        if options.samples and accelerator.is_main_process:
+            with autocast(accelerator.device, material.dtype):
+                job.draw(folder / name)
 
-    shown = _shown_captions(options, held or {"": pictures}, captions)
-    if not (folder / "samples_before.png").exists():
-        _draw(folder / "samples_before.png", options, model, prior, states, captions, shown, accelerator)
+    if not (folder / BEFORE).exists():
+        draw(BEFORE)
     validations = fit(
-        task, options.training, folder, accelerator=accelerator, warnings=warnings, resume=options.resume
+        job.task, options.training, folder, accelerator=accelerator, warnings=warnings, resume=options.resume
     )
-    _draw(folder / "samples_after.png", options, model, prior, states, captions, shown, accelerator)
+    draw(AFTER)
     if accelerator.is_main_process:
-        save_model_folder(model.folder, {"unet": prior.unet}, folder / "model")
-        write_json(folder / REPORT, {"training_pictures": task.count, "validations": validations})
-        print_losses(validations)
+        job.save(folder)
+        write_json(folder / REPORT, {**facts, "validations": validations})
+        print_validations(validations)
     warnings.show()
-    return folder / "model"
+    return folder / RESULTS[options.method]
 
 
 def split(
@@ -136,29 +131,8 @@ def split(
     )
 
 
-def save_model_folder(base: Path, trained: dict[str, Any], target: Path) -> None:
-    """Writes a whole diffusers folder: the trained parts, and copies of the base model's others.
-
-    The folder appears under its name only when it is complete; one that was there is replaced.
-    """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        for part in (*NEEDED, *OTHER_PARTS):
-            if part in trained:
-                trained[part].save_pretrained(temporary / part)
-            elif (base / part).is_dir():
-                shutil.copytree(base / part, temporary / part)
-        if (base / "model_index.json").is_file():
-            shutil.copy(base / "model_index.json", temporary)
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def print_losses(validations: Sequence[dict[str, Any]]) -> None:
-    """Prints the validation before and after, a line for each held-out set."""
+def print_validations(validations: Sequence[dict[str, Any]]) -> None:
+    """Prints the validation before and after, a line for each held-out set and measure."""
     for name in (key for key in validations[-1] if key != "step"):
         for when, found in (("before", validations[0]), ("after", validations[-1])):
             for measure, values in found[name].items():
@@ -173,88 +147,57 @@ def _read_all(options: FinetuneOptions, warnings: Warnings) -> list[CaptionedIma
     return [image for name in options.data for image in read_captioned(Path(name), warnings, options.caption)]
 
 
-def _start_folder(
-    folder: Path, options: FinetuneOptions, model: ModelFolder, accelerator: Accelerator
-) -> None:
+def _start_folder(folder: Path, options: FinetuneOptions, model: ModelFolder) -> None:
     """Empties the output folder of an earlier run and writes the settings; the cache stays."""
-    if not accelerator.is_main_process:
-        return
     clear(folder)
-    for name in ("samples_before.png", "samples_after.png", REPORT):
+    for name in (BEFORE, AFTER, REPORT, "embedding.safetensors"):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "model", ignore_errors=True)
+    for name in ("model", "lora", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     facts = {"model": model.name, "revision": model.revision, "versions": versions(), "threads": threads()}
     save_settings(folder, options, **facts)
 
 
-def _cache(
+def _gather(
     options: FinetuneOptions,
     model: ModelFolder,
     prior: LatentDiffusionPrior,
-    training: list[CaptionedImage],
-    held_out: dict[str, list[CaptionedImage]],
+    images: Sequence[CaptionedImage],
     warnings: Warnings,
-) -> tuple[CachedPictures, dict[str, CachedPictures], dict[str, int], Tensor]:
-    """Latents of all pictures, and the text states of all captions with each caption's row."""
-    folder = Path(options.cache) if options.cache else Path(options.model_path) / "cache"
-    vae = digest(model.folder, ["vae"])
+) -> Material:
+    """Splits and encodes the pictures."""
     seed = options.training.seed
+    if options.method == "inversion":
+        images = [_with_word(image, options.placeholder_token) for image in images]
+    training, held_out = split(images, options.held_out, options.validation_pictures, seed)
+    cache = Path(options.cache) if options.cache else Path(options.model_path) / "cache"
+    vae = digest(model.folder, ["vae"])
+    plain = replace(options.preprocessing, augmented_copies=0)
 
-    def encode(images: list[CaptionedImage]) -> CachedPictures:
-        return cache_pictures(images, prior, vae, options.preprocessing, folder, warnings, seed=seed)
+    def encode(
+        pictures: list[CaptionedImage], preprocessing: PreprocessingOptions, keep: bool
+    ) -> CachedPictures:
+        return cache_pictures(
+            pictures, prior, vae, preprocessing, cache, warnings, seed=seed, keep_pictures=keep
+        )
 
-    pictures = encode(training)
-    held_pictures = {name: encode(images) for name, images in held_out.items()}
-
-    texts = sorted({image.caption for found in (pictures, *held_pictures.values()) for image in found.images})
-    captions = {text: row for row, text in enumerate(("", *texts))}
-    device = prior.unet.device
-    dtype = compute_dtype(options.training.precision, device)
-
-    def make() -> dict[str, Tensor]:
-        return {
-            "states": encode_prompts(model.folder, list(captions), device, dtype, warnings).cpu().to(dtype)
-        }
-
-    depends_on = ["text", digest(model.folder, ["text_encoder", "tokenizer"]), str(dtype), list(captions)]
-    return pictures, held_pictures, captions, cached(folder, depends_on, make)["states"]
-
-
-def _examples(pictures: CachedPictures, captions: dict[str, int]) -> Examples:
-    return Examples(pictures.latents, torch.tensor([captions[image.caption] for image in pictures.images]))
-
-
-def _shown_captions(
-    options: FinetuneOptions, held_out: dict[str, CachedPictures], captions: dict[str, int]
-) -> list[str]:
-    """Some of the held-out captions, spread over them."""
-    texts = sorted({image.caption for pictures in held_out.values() for image in pictures.images})
-    count = min(options.samples, len(texts))
-    return [texts[k * len(texts) // count] for k in range(count)]
-
-
-def _draw(
-    path: Path,
-    options: FinetuneOptions,
-    model: ModelFolder,
-    prior: LatentDiffusionPrior,
-    states: Tensor,
-    captions: dict[str, int],
-    shown: list[str],
-    accelerator: Accelerator,
-) -> None:
-    """Writes a sheet of samples, in the main process."""
-    if not shown or not accelerator.is_main_process:
-        return
-    scheduler = DDIMScheduler.from_pretrained(model.folder, subfolder="scheduler", local_files_only=True)
-    vae_scale = 2 ** (len(prior.vae.config.block_out_channels) - 1)
-    pictures = sample(
-        prior,
-        scheduler,
-        states[[captions[text] for text in shown]],
-        states[0],
-        side=options.preprocessing.resolution // vae_scale,
-        guidance_scale=options.sample_guidance_scale,
-        seed=options.training.seed,
+    return Material(
+        options=options,
+        base=model.folder,
+        prior=prior,
+        dtype=compute_dtype(options.training.precision, prior.unet.device),
+        cache=cache,
+        pictures=encode(training, options.preprocessing, options.train == "vae_decoder"),
+        held_out={name: encode(pictures, plain, True) for name, pictures in held_out.items()},
+        warnings=warnings,
     )
-    write_sheet(path, pictures, shown)
+
+
+def _with_word(image: CaptionedImage, word: str) -> CaptionedImage:
+    return image if word in image.caption else replace(image, caption=f"{word} {image.caption}")
+
+
+def _round_trips(material: Material) -> dict[str, float]:
+    """Mean PSNR in dB of some of each held-out set's pictures through the VAE."""
+    pictures = material.held_out
+    return {name: round(round_trip(material.prior, held, most=16), 2) for name, held in pictures.items()}

@@ -238,7 +238,7 @@ class _Run:
         return self._order[within]
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.accelerator.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return autocast(self.accelerator.device, self.dtype)
 
     def validate(self) -> dict[str, Any]:
         """The task's validation, of the averaged weights where there are any; kept with its step."""
@@ -298,6 +298,11 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return getattr(torch, precision)
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """A block in which networks compute in `dtype`; nothing changes for float32."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def mixed_seed(*numbers: int) -> int:

@@ -322,6 +322,8 @@ def test_a_loaded_model_guides_and_describes_itself(tiny_models, kind):
     assert guidance.description == {
         "model": str(tiny_models[kind]),
         "revision": guidance.description["revision"],
+        "lora": "",
+        "embedding": "",
         "prediction_type": kind,
         "precision": "float32",
         "picture_width": 88,

@@ -20,7 +20,9 @@ def weights(folder, part="unet", name="diffusion_pytorch_model"):
 
 
 def test_full_training_lowers_the_held_out_loss_in_every_band_and_writes_a_whole_model(options, tmp_path):
-    result = finetune(options({"steps": 60, "batch_size": 8, "learning_rate": 3e-3}, samples=2))
+    result = finetune(
+        options({"steps": 60, "batch_size": 8, "learning_rate": 3e-3}, samples=2, method="full")
+    )
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     before, after = (found["held_out_instances"]["loss_per_band"] for found in report["validations"])
     assert len(before) == len(after) == 10
@@ -34,7 +36,7 @@ def test_full_training_lowers_the_held_out_loss_in_every_band_and_writes_a_whole
 
 def test_a_run_resumed_after_its_half_ends_with_the_bits_of_the_unbroken_one(options, tmp_path, monkeypatch):
     training = {"steps": 6, "ema": 0.9, "checkpoint_interval": 3}
-    whole = weights(finetune(options(training, model_path=str(tmp_path / "whole"))))
+    whole = weights(finetune(options(training, method="full", model_path=str(tmp_path / "whole"))))
 
     from sds_guidance.finetune import trainer  # noqa: PLC0415
 
@@ -46,9 +48,9 @@ def test_a_run_resumed_after_its_half_ends_with_the_bits_of_the_unbroken_one(opt
 
     monkeypatch.setattr(trainer, "save_checkpoint", save_and_die)
     with pytest.raises(SystemExit):
-        finetune(options(training))
+        finetune(options(training, method="full"))
     monkeypatch.setattr(trainer, "save_checkpoint", save)
-    resumed = weights(finetune(options(training, resume=True)))
+    resumed = weights(finetune(options(training, method="full", resume=True)))
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 

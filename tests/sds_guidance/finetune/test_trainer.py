@@ -90,7 +90,7 @@ def test_the_saved_average_follows_its_formula(tmp_path):
 
     class Watched(Line):
         def loss(self, rows, random):
-            weights.append([float(p) for p in self.network.parameters()])
+            weights.append([p.item() for p in self.network.parameters()])
             return super().loss(rows, random)
 
     averaged = run(tmp_path / "a", Watched(), ema=0.5).weights
