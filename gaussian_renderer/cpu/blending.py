@@ -306,8 +306,6 @@ def _gather(
     for piece in prange((count + PIECE - 1) // PIECE):
         total = np.empty(MOMENTS + len(channels), np.float32)
         for n in range(piece * PIECE, min(count, (piece + 1) * PIECE)):
-            if slot_offsets[n] == slot_offsets[n + 1]:
-                continue
             total[:] = ZERO
             for slot in range(slot_offsets[n], slot_offsets[n + 1]):
                 for k in range(MOMENTS + len(channels)):
@@ -318,7 +316,8 @@ def _gather(
             g_conics[n, 0] = -HALF * total[2]
             g_conics[n, 1] = -total[4]
             g_conics[n, 2] = -HALF * total[5]
-            g_opacities[n] = total[0] / opacities[n]
+            # What is not drawn may have an opacity of 0, or none.
+            g_opacities[n] = total[0] / opacities[n] if slot_offsets[n] < slot_offsets[n + 1] else ZERO
             for channel in range(len(channels)):
                 g_colours[n, channel] = total[MOMENTS + channel]
             if absgrad:
@@ -357,10 +356,10 @@ class _Blend(torch.autograd.Function):
             get_num_threads(), lists.offsets, lists.ranks, lists.slots, lists.records, channels,
             *ctx.sizes, ctx.absgrad, *ctx.planes, *incoming, pairs,
         )  # fmt: skip
-        g_means2d, g_absolute = torch.zeros_like(means2d), torch.zeros_like(means2d)
-        g_conics, g_colours, g_opacities = (
-            torch.zeros(tensor.shape) for tensor in (conics, colours, opacities)
+        g_means2d, g_conics, g_colours, g_opacities = (
+            torch.empty(tensor.shape) for tensor in (means2d, conics, colours, opacities)
         )
+        g_absolute = torch.empty(means2d.shape if ctx.absgrad else (0, 0, 2))
         results = [_flat(tensor) for tensor in (g_means2d, g_absolute, g_conics, g_opacities, g_colours)]
         own = _flat(conics), _flat(opacities)
         _gather(channels, lists.slot_offsets, pairs, *own, ctx.absgrad, *results)

@@ -23,7 +23,7 @@ def _project_forward(
     means, quats, scales, opacities, viewmats, intrinsics, width, height, eps2d, near, far, clip, antialiased,
     radii, means2d, depths, conics, compensations,
 ):  # fmt: skip
-    """Fills the five results; what is not drawn keeps the zeros that it came with."""
+    """Fills the five results, with zeros for what is not drawn; compensations only where antialiased."""
     count = means.shape[0]
     for piece in prange((count + PIECE - 1) // PIECE):
         work = aligned(geometry.ROWS)
@@ -42,15 +42,21 @@ def _project_forward(
                     np.float32(eps2d), np.float32(near), np.float32(far), np.float32(clip), antialiased,
                 )  # fmt: skip
                 for i in range(size):
-                    if drawn >> i & 1:
-                        n = first + i
-                        for k in range(2):
-                            radii[camera, n, k] = work[(geometry.RADIUS + k) * LANES + i]
-                            means2d[camera, n, k] = work[(geometry.MEAN2D + k) * LANES + i]
-                        for k in range(3):
-                            conics[camera, n, k] = work[(geometry.CONIC + k) * LANES + i]
-                        depths[camera, n] = work[geometry.DEPTH * LANES + i]
-                        compensations[camera, n] = work[geometry.COMPENSATION * LANES + i]
+                    n, seen = first + i, np.float32(drawn >> i & 1)
+                    for k in range(2):
+                        radii[camera, n, k] = _where(seen, work[(geometry.RADIUS + k) * LANES + i])
+                        means2d[camera, n, k] = _where(seen, work[(geometry.MEAN2D + k) * LANES + i])
+                    for k in range(3):
+                        conics[camera, n, k] = _where(seen, work[(geometry.CONIC + k) * LANES + i])
+                    depths[camera, n] = _where(seen, work[geometry.DEPTH * LANES + i])
+                    if antialiased:
+                        compensations[camera, n] = _where(seen, work[geometry.COMPENSATION * LANES + i])
+
+
+@device_function
+def _where(seen, value):
+    """The value, which may be anything, if seen; else zero."""
+    return value if seen else ZERO
 
 
 @device_function
@@ -72,24 +78,30 @@ def _project_backward(
     g_means2d, g_depths, g_conics, g_compensations, wants_pose,
     g_means, g_quats, g_scales, g_viewmats,
 ):  # fmt: skip
-    """Adds to the gradients of means, quaternions, scales and, if wanted, one partial sum a piece of those of
-    the cameras."""
+    """Fills the gradients of means, quaternions, scales and, if wanted, adds to one partial sum a piece of
+    those of the cameras. Gradients to depths or compensations that nobody uses come empty."""
     count = means.shape[0]
     for piece in prange((count + PIECE - 1) // PIECE):
+        begin, end = piece * PIECE, min(count, (piece + 1) * PIECE)
+        g_means[begin:end] = 0
+        g_quats[begin:end] = 0
+        g_scales[begin:end] = 0
         work = aligned(geometry.ROWS)
         work[:] = ZERO
         for camera in range(viewmats.shape[0]):
             pose = geometry.pose(viewmats[camera])
             limits = geometry.limits(intrinsics[camera], width, height)
-            for first in range(piece * PIECE, min(count, (piece + 1) * PIECE), LANES):
+            for first in range(begin, end, LANES):
                 size = min(LANES, count - first)
                 geometry.read(means, first, size, work, geometry.MEAN)
                 geometry.read(quats, first, size, work, geometry.QUAT)
                 geometry.read(scales, first, size, work, geometry.SCALE)
                 geometry.read(g_means2d[camera], first, size, work, geometry.G_MEAN2D)
-                geometry.read(g_depths[camera], first, size, work, geometry.G_DEPTH)
+                if g_depths.shape[1]:
+                    geometry.read(g_depths[camera], first, size, work, geometry.G_DEPTH)
                 geometry.read(g_conics[camera], first, size, work, geometry.G_CONIC)
-                geometry.read(g_compensations[camera], first, size, work, geometry.G_COMPENSATION)
+                if g_compensations.shape[1]:
+                    geometry.read(g_compensations[camera], first, size, work, geometry.G_COMPENSATION)
                 geometry.project_back(work, pose, limits, np.float32(eps2d))
                 for i in range(size):
                     n = first + i
@@ -125,9 +137,10 @@ class _Project(torch.autograd.Function):
         antialiased,
     ):
         cameras, count = len(viewmats), len(means)
-        radii = torch.zeros(cameras, count, 2, dtype=torch.int32)
-        means2d, depths = torch.zeros(cameras, count, 2), torch.zeros(cameras, count)
-        conics, compensations = torch.zeros(cameras, count, 3), torch.zeros(cameras, count)
+        radii = torch.empty(cameras, count, 2, dtype=torch.int32)
+        means2d, depths = torch.empty(cameras, count, 2), torch.empty(cameras, count)
+        conics = torch.empty(cameras, count, 3)
+        compensations = torch.empty(cameras, count if antialiased else 0)
         columns = means, quats, scales, opacities[:, None], viewmats, intrinsics
         inputs = [tensor.numpy() for tensor in columns]
         results = [tensor.numpy() for tensor in (radii, means2d, depths, conics, compensations)]
@@ -135,6 +148,7 @@ class _Project(torch.autograd.Function):
         ctx.save_for_backward(means, quats, scales, viewmats, intrinsics, radii)
         ctx.constants = width, height, eps2d
         ctx.mark_non_differentiable(radii)
+        ctx.set_materialize_grads(False)
         return radii, means2d, depths, conics, compensations
 
     @staticmethod
@@ -143,9 +157,12 @@ class _Project(torch.autograd.Function):
         *inputs, radii = saved
         means, quats, scales, viewmats, _ = inputs
         pieces = (len(means) + PIECE - 1) // PIECE
-        results = [np.zeros_like(array) for array in (means, quats, scales)]
+        results = [np.empty_like(array) for array in (means, quats, scales)]
         g_viewmats = np.zeros((pieces, *viewmats.shape))
-        g_means2d, g_depths, g_conics, g_compensations = gradients
+        empty = torch.empty(len(viewmats), 0)
+        g_means2d, g_depths, g_conics, g_compensations = (
+            empty if gradient is None else gradient for gradient in gradients
+        )
         columns = g_means2d, g_depths[..., None], g_conics, g_compensations[..., None]
         incoming = [gradient.contiguous().numpy() for gradient in columns]
         wants_pose = ctx.needs_input_grad[4]
@@ -181,7 +198,7 @@ def project(
         means2d: (C, N, 2) float32, pixels; the first pixel's centre is (0.5, 0.5).
         depths: (C, N) float32, scene units.
         conics: (C, N, 3) float32, inverse 2D covariance xx, xy, yy, px^-2.
-        compensations: (C, N) float32 in [0, 1].
+        compensations: (C, N) float32 in [0, 1]; (C, 0) unless `antialiased`.
     """
     return _Project.apply(
         means, quats, scales, opacities, viewmats, intrinsics,
