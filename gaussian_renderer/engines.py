@@ -9,6 +9,7 @@ import torch
 
 from gaussian_renderer import cuda
 from utils.errors import UserError
+from utils.kernels import announce_compiling
 from utils.memory import keep_freed_memory
 
 CPU_CANNOT: Mapping[str, str] = {
@@ -52,7 +53,7 @@ def choose_engine(device: str = "auto", say: Callable[[str], object] = print) ->
     Args:
         device: "auto" takes CUDA where torch sees a GPU on which gsplat works, else the CPU (with a warning
             if there is a GPU and gsplat is broken). "cpu" and "cuda" force the one.
-        say: takes the line.
+        say: takes the line, and later those about compiling.
 
     Raises:
         UserError: for another word, or if "cuda" is forced and does not work.
@@ -85,5 +86,6 @@ def _cpu(why: str, say: Callable[[str], object]) -> Engine:
     from gaussian_renderer.cpu import rasterization  # noqa: PLC0415  (the kernels are loaded only where they are used)
 
     keep_freed_memory()
+    announce_compiling(say)
     say(f"rasteriser: CPU ({why})")
     return Engine("cpu", torch.device("cpu"), rasterization, CPU_CANNOT)

@@ -1,17 +1,92 @@
-"""What all our Numba kernels share: how they are compiled, and the lock that they run under."""
+"""How our Numba functions are compiled, cached and launched: one at a time, and not in silence."""
 
+import functools
+import hashlib
+import os
+import sys
 import threading
-from typing import Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar
 
-# Held around every call of a parallel kernel: one of Numba's threading layers ends the process when two
-# threads enter it at once (a viewer renders a snapshot while training computes a loss).
+import numba
+from numba.core import event
+
+_numba_config: Any = numba.config
+
+# Held around every call of a kernel: one of Numba's threading layers ends the process when two threads enter
+# it at once (a viewer renders a snapshot while training computes a loss).
 kernel_lock = threading.RLock()
 
-# Cached on disk: only the first run compiles. `contract` and `reassoc` let LLVM use fused multiply-adds and
-# vector sums in an order fixed when compiling, so bits do not depend on threads; NaN and infinity keep
-# their meaning.
-kernel_options: dict[str, Any] = {
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
-}
+
+class Compiler:
+    """Decorators that compile the functions of one group of source files.
+
+    Numba's own cache looks only at the file of the kernel itself, so it would not notice a changed helper in
+    another file; ours lies in a folder named after the content of the whole group.
+
+    Args:
+        sources: the files whose functions call one another.
+        notice: a line to say when they are first compiled; what is found in the cache says nothing.
+        options: Numba's compilation options for all of them, besides `error_model`, which is "numpy".
+    """
+
+    def __init__(self, sources: Iterable[Path], notice: str, **options: Any) -> None:
+        sources = sorted(sources)
+        content = b"".join(source.read_bytes() for source in sources)
+        self._digest = hashlib.sha256(content).hexdigest()[:16]
+        self._folder = sources[0].parent
+        self._options = {"error_model": "numpy", **options}
+        event.register("numba:compile", _Notice({os.fspath(source) for source in sources}, notice))
+
+    def device_function(self, function: Callable) -> Callable:
+        """A compiled function for kernels to call."""
+        return numba.njit(**self._options)(function)
+
+    def kernel(self, function: Callable) -> Callable:
+        """A compiled parallel function, cached on disk, that runs under `kernel_lock`."""
+        return self._launcher(function, parallel=True)
+
+    def serial_kernel(self, function: Callable) -> Callable:
+        """A compiled function of one thread, otherwise like `kernel`."""
+        return self._launcher(function, parallel=False)
+
+    def _launcher(self, function: Callable, parallel: bool) -> Callable:
+        before = _numba_config.CACHE_DIR
+        base = Path(before) if before else self._folder / "__pycache__"
+        _numba_config.CACHE_DIR = os.fspath(base / f"numba-{self._digest}")
+        try:
+            compiled = numba.njit(parallel=parallel, cache=True, **self._options)(function)
+        finally:
+            _numba_config.CACHE_DIR = before
+
+        @functools.wraps(function)
+        def launch(*arguments):
+            with kernel_lock:
+                return compiled(*arguments)
+
+        return launch
+
+
+def announce_compiling(say: Callable[[str], object]) -> None:
+    """Lets `say` take the lines about compiling from now on; before, they go to standard error."""
+    _Notice.say = staticmethod(say)
+
+
+class _Notice(event.Listener):
+    """Says a line once, when the first function of some files is compiled."""
+
+    say: ClassVar[Callable[[str], object]] = staticmethod(
+        functools.partial(print, file=sys.stderr, flush=True)
+    )
+
+    def __init__(self, files: set[str], line: str) -> None:
+        self.files, self.line, self.said = files, line, False
+
+    def on_start(self, happening: event.Event) -> None:
+        if not self.said and happening.data["dispatcher"].py_func.__code__.co_filename in self.files:
+            self.said = True
+            _Notice.say(self.line)
+
+    def on_end(self, happening: event.Event) -> None:
+        pass

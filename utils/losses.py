@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from utils.kernels import kernel_lock, kernel_options
+from utils.kernels import Compiler
 
 # SSIM as Wang et al. 2004 and the reference have it: an 11 x 11 Gaussian window, sigma 1.5, values in [0, 1].
 RADIUS = 5
@@ -24,6 +25,14 @@ C2 = np.float32(0.03**2)
 
 BLOCK = 16  # rows that one thread takes at a time; a fixed number, so that threads change no bits
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+
+# `contract` and `reassoc` let LLVM use fused multiply-adds and vector sums in an order fixed when compiling,
+# so bits do not depend on threads; NaN and infinity keep their meaning.
+_compiler = Compiler(
+    [Path(__file__)],
+    "compiling the loss (once per machine, about 8 s) ...",
+    fastmath={"contract", "reassoc", "nsz", "arcp"},
+)
 
 
 def photometric_loss(
@@ -92,15 +101,14 @@ class _FusedLoss(torch.autograd.Function):
         total = max(channels * float(images[2].sum(dtype=np.float64)), 1e-12)
         sums = np.empty((channels, height, 2))
         gradient = rgb.new_empty(rgb.shape if ctx.needs_input_grad[0] else (0, 0, 0))
-        with kernel_lock:
-            _loss_kernel(
-                *images,
-                np.float32((1 - lambda_dssim) / total),
-                np.float32(-lambda_dssim / total),
-                np.zeros((7, height + 2 * RADIUS, width), np.float32),
-                sums,
-                gradient.numpy(),
-            )
+        _loss_kernel(
+            *images,
+            np.float32((1 - lambda_dssim) / total),
+            np.float32(-lambda_dssim / total),
+            np.zeros((7, height + 2 * RADIUS, width), np.float32),
+            sums,
+            gradient.numpy(),
+        )
         ctx.gradient = gradient
         difference, dissimilarity = sums.sum(axis=(0, 1)) / total
         return rgb.new_tensor((1 - lambda_dssim) * difference + lambda_dssim * dissimilarity)
@@ -111,7 +119,7 @@ class _FusedLoss(torch.autograd.Function):
         return ctx.gradient * grad_loss, None, None, None
 
 
-@njit(parallel=True, **kernel_options)
+@_compiler.kernel
 def _loss_kernel(rgb, target, weight, l1_factor, ssim_factor, scratch, sums, gradient):
     """Sums of the loss by row, and its gradient, one channel after the other.
 
@@ -159,7 +167,7 @@ def _loss_kernel(rgb, target, weight, l1_factor, ssim_factor, scratch, sums, gra
 # arrays could overlap. Together in one loop these run four times slower.
 
 
-@njit(**kernel_options)
+@_compiler.device_function
 def _fill_fields(rgb, target, weight, fields):
     """The four fields of one row: x, y, x^2 + y^2, x * y, zero where the weight is zero."""
     x, y, squares, products = fields[0], fields[1], fields[2], fields[3]
@@ -173,7 +181,7 @@ def _fill_fields(rgb, target, weight, fields):
         products[i] = x[i] * y[i]
 
 
-@njit(**kernel_options)
+@_compiler.device_function
 def _blur(field, row, padded, out):
     """One row of the field under the window, first down the columns, then along the row.
 
@@ -192,7 +200,7 @@ def _blur(field, row, padded, out):
         out[i] = total
 
 
-@njit(**kernel_options)
+@_compiler.device_function
 def _similarity(values):
     """In place, for a row: four blurred fields become SSIM and its derivatives by x, x^2 + y^2 and x * y."""
     for i in range(values.shape[1]):
@@ -210,7 +218,7 @@ def _similarity(values):
         values[3, i] = TWO * a1 * both
 
 
-@njit(**kernel_options)
+@_compiler.device_function
 def _sum_row(values, weight, images, sums):
     """Weighted sums over a row of |x - y| and of 1 - SSIM."""
     difference, dissimilarity = ZERO, ZERO
@@ -220,13 +228,13 @@ def _sum_row(values, weight, images, sums):
     sums[0], sums[1] = difference, dissimilarity
 
 
-@njit(**kernel_options)
+@_compiler.device_function
 def _multiply(values, weight, out):
     for i in range(out.size):
         out[i] = values[i] * weight[i]
 
 
-@njit(**kernel_options)
+@_compiler.device_function
 def _combine(values, weight, images, l1_factor, ssim_factor, gradient):
     """One row of the gradient from the three blurred derivatives; zero where the weight is zero."""
     for i in range(gradient.size):
