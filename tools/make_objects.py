@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a fil
 
 from tools.procedural.families import FAMILIES
 from tools.procedural.pictures import Shots, cameras, files_of, objects, take
-from tools.procedural.plan import SPLITS, Plan, row
+from tools.procedural.plan import SPLITS, Plan, View, row
 from tools.studio.batch import work_through
 from tools.studio.cameras import spread_on_sphere
 from tools.studio.captioned_sets import keep_settings, write_metadata
@@ -95,7 +95,8 @@ def posed_shots(options: Options, folder: Path) -> list[Shots]:
     """The pictures of posed sets: a spiral of training views round each instance, and one of test views."""
     plan, result = options.plan(), []
     for number in range(options.count):
-        instance, files = plan.instance(number), []
+        instance = plan.instance(number)
+        files: list[tuple[Path, View]] = []
         for split, views, start in (("train", options.train_views, 0.0), ("test", options.test_views, 63.0)):
             for index, place in enumerate(spread_on_sphere(views, (5, 65), instance.facing + start)):
                 path = folder / f"{number:06d}" / split / f"{index:03d}.png"

@@ -93,11 +93,10 @@ def _stripes(rng: Generator) -> Array:
 
 
 def _checks(rng: Generator) -> Array:
-    """Two crossing sets of bands, as on a gingham cloth: full where they cross, faint where one runs."""
     down, across = coordinates(TEXTURE, TEXTURE)
     repeats = int(rng.integers(2, 4))
-    first, second = (down * repeats % 1 < 0.5), (across * repeats % 1 < 0.5)
-    return np.where(first == second, 0.0, 1.0) * 0.85
+    odd = (down * repeats % 1 < 0.5) != (across * repeats % 1 < 0.5)
+    return 0.85 * odd
 
 
 def _spots(rng: Generator) -> Array:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.random import Generator
 
 from tools.procedural.shapes import Part, block, slab, turned
-from tools.studio.meshes import rotation
+from tools.studio.meshes import Mesh, Profile, rotation
 
 
 def house(rng: Generator) -> list[Part]:
@@ -43,43 +43,37 @@ def house(rng: Generator) -> list[Part]:
 def tower(rng: Generator) -> list[Part]:
     """A tall, round or square tower: battlements or a pointed roof, a door, slits of windows."""
     height, radius = rng.uniform(0.8, 1.0), rng.uniform(0.16, 0.21)
-    parts: list[Part] = []
-    round_ = rng.random() < 0.6
-    top = radius * (1.15 if round_ else 1.1)
-    if round_:
-        parts.append((turned([[0, height], [radius, height], [1.15 * radius, 0], [0, 0]]), "main"))
-        parts.append(
-            (turned([[0, height + 0.1], [top, height + 0.1], [top, height], [0, height - 0.02]]), "main")
-        )
+    is_round = rng.random() < 0.6
+    top = radius * (1.15 if is_round else 1.1)
+    if is_round:
+        walls = turned([[0, height], [radius, height], [1.15 * radius, 0], [0, 0]])
+        head = turned([[0, height + 0.1], [top, height + 0.1], [top, height], [0, height - 0.02]])
     else:
-        parts.append((block((2 * radius, 2 * radius, height)), "main"))
-        parts.append((block((2 * top, 2 * top, 0.1), (0, 0, height)), "main"))
+        walls = block((2 * radius, 2 * radius, height))
+        head = block((2 * top, 2 * top, 0.1), (0, 0, height))
+    parts: list[Part] = [(walls, "main"), (head, "main")]
     if rng.random() < 0.5:
-        count = 10
-        for number in range(count):
-            merlon = block((0.07, 0.05, 0.08), (0, -top + 0.035, height + 0.1))
-            if round_:
-                parts.append((merlon.turned(rotation(360 * number / count)), "main"))
-        if not round_:
-            for number in range(12):
-                merlon = block(
-                    (0.09, 0.05, 0.08), ((number % 3 - 1) * (top - 0.045), -top + 0.025, height + 0.1)
-                )
-                parts.append((merlon.turned(rotation(90 * (number // 3))), "main"))
+        parts += [(merlon, "main") for merlon in _battlements(top, height + 0.1, is_round)]
     else:
-        tall, wide = rng.uniform(0.3, 0.42), 1.3 * radius
-        segments = 36 if round_ else 4
-        cone = turned(
-            [[0, height + 0.1 + tall], [wide if round_ else 1.5 * wide, height + 0.09], [0, height + 0.09]],
-            segments=segments,
-        )
-        parts.append((cone.turned(rotation(0 if round_ else 45)), str(rng.choice(["dark", "brown"]))))
-    front = 1.15 * radius if round_ else radius
+        tall, wide = rng.uniform(0.3, 0.42), radius * (1.3 if is_round else 1.95)
+        low = height + 0.09
+        profile: Profile = [[0, low + 0.01 + tall], [wide, low], [0, low]]
+        roof = turned(profile, segments=36 if is_round else 4).turned(rotation(0 if is_round else 45))
+        parts.append((roof, str(rng.choice(["dark", "brown"]))))
+    front = 1.15 * radius if is_round else radius
     parts.append((block((0.13, 0.04, 0.22), (0, -front + 0.01, 0)), "brown"))
     for turn in (0, 90, 180, 270):
         for share in (0.45, 0.72):
-            out = radius * (1.15 - 0.15 * share) if round_ else radius
-            parts.append(
-                (block((0.05, 0.03, 0.12), (0, -out, share * height)).turned(rotation(turn)), "dark")
-            )
+            out = radius * (1.15 - 0.15 * share) if is_round else radius
+            slit = block((0.05, 0.03, 0.12), (0, -out, share * height))
+            parts.append((slit.turned(rotation(turn)), "dark"))
     return parts
+
+
+def _battlements(reach: float, height: float, is_round: bool) -> list[Mesh]:
+    """Teeth along the edge of a tower's top: ten round it, or three on each of four sides."""
+    if is_round:
+        merlon = block((0.07, 0.05, 0.08), (0, -reach + 0.035, height))
+        return [merlon.turned(rotation(36 * number)) for number in range(10)]
+    side = [block((0.09, 0.05, 0.08), (x * (reach - 0.045), -reach + 0.025, height)) for x in (-1, 0, 1)]
+    return [merlon.turned(rotation(turn)) for turn in (0, 90, 180, 270) for merlon in side]

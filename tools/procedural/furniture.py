@@ -4,7 +4,7 @@ import numpy as np
 from numpy.random import Generator
 
 from tools.procedural.shapes import Part, ball, block, rod, turned
-from tools.studio.meshes import Mesh, rotation
+from tools.studio.meshes import Mesh, Profile
 
 
 def _legs(width: float, depth: float, height: float, radius: float, splay: float, square: bool) -> list[Mesh]:
@@ -27,7 +27,7 @@ def chair(rng: Generator) -> list[Part]:
     parts = _legs(width - 0.07, depth - 0.07, seat, rng.uniform(0.02, 0.03), rng.uniform(0, 0.25), square)
     parts.append(block((width, depth, thick), (0, 0, seat)))
     top, rear = seat + thick, depth / 2 - 0.025
-    style = rng.integers(3)
+    style = int(rng.integers(3))
     if style == 0:
         parts.append(block((width, 0.045, back), (0, rear, top)))
     else:
@@ -78,8 +78,8 @@ def sofa(rng: Generator) -> list[Part]:
         parts += [(block((0.06, 0.06, 0.07), (x * (width / 2 - 0.06), y, 0)), "dark") for y in (-0.2, 0.2)]
     inner, cushions = width - 2 * arm, int(rng.integers(2, 4))
     for number in range(cushions):
-        x = inner * ((number + 0.5) / cushions - 0.5)
-        parts.append((block((inner / cushions - 0.02, depth - 0.17, 0.09), (x, -0.08, seat)), "main"))
+        at = inner * ((number + 0.5) / cushions - 0.5)
+        parts.append((block((inner / cushions - 0.02, depth - 0.17, 0.09), (at, -0.08, seat)), "main"))
     return parts
 
 
@@ -90,7 +90,7 @@ def lamp(rng: Generator) -> list[Part]:
     shade = turned([[high, stem + tall], [low, stem], [low - 0.01, stem], [high - 0.01, stem + tall]])
     parts: list[Part] = [(shade, "main")]
     if rng.random() < 0.5:
-        profile = [
+        profile: Profile = [
             [0.02, stem],
             [0.03, 0.8 * stem],
             [0.5 * foot + 0.03, 0.35 * stem],
@@ -121,7 +121,7 @@ def ladder(rng: Generator) -> list[Part]:
     for number in range(rungs):
         share = (number + 0.7) / rungs
         wide = width * (1.15 - 0.35 * share)
-        step = block((wide, 0.1, 0.03)).turned(rotation(0, "x"))
+        step = block((wide, 0.1, 0.03))
         parts.append(step.moved([0, -slope * (1 - share) - 0.03 * share, height * share - 0.03]))
     parts.append(block((width * 0.85, 0.16, 0.03), (0, 0, height)))
     return [(part, "main") for part in parts]

@@ -20,7 +20,7 @@ from tools.studio.textures import Array
 
 SHAPE, LOOK, PLACE, LIGHT, CAMERA, NOISE = range(2, 8)  # streams of random numbers of an instance
 FILL = {"small": (0.42, 0.52), "": (0.66, 0.82), "large": (0.9, 0.97)}  # of the picture's half width
-ROW_FILL = 0.9
+ROW_FILL = 0.9  # of several in a row
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,11 @@ def files_of(shots: Shots) -> list[Path]:
 def take(shots: Shots) -> None:
     """Renders and writes the pictures that are not there yet."""
     items = objects(shots.plan, shots.instance)
-    scene = staged(items, stage(shots.plan, shots.instance), max_depth=3)
+    scene, placed = staged(items, stage(shots.plan, shots.instance), max_depth=3), cameras(shots, items)
     for number, (path, _) in enumerate(shots.files):
         if not path.is_file():
             seed = int(shots.plan.rng(shots.instance.number, NOISE, number).integers(2**31))
-            camera = cameras(shots, items)[number]
-            write_picture(path, picture(scene, camera, shots.samples, seed, without_fireflies=True))
+            write_picture(path, picture(scene, placed[number], shots.samples, seed, without_fireflies=True))
 
 
 def objects(plan: Plan, instance: Instance) -> list[Item]:
@@ -101,8 +100,7 @@ def cameras(shots: Shots, items: list[Item]) -> list[Camera]:
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     places = [(view.azimuth, view.elevation) for _, view in shots.files]
     fill = float(shots.plan.rng(shots.instance.number, CAMERA).uniform(*FILL[shots.instance.size]))
-    if shots.instance.count > 1:
-        fill = ROW_FILL
+    fill = ROW_FILL if shots.instance.count > 1 else fill
     distances = [fitting_distance(points, middle, *place, fill) for place in places]
     if shots.steady:
         distances = [max(distances)] * len(places)

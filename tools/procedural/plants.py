@@ -4,7 +4,7 @@ import numpy as np
 from numpy.random import Generator
 
 from tools.procedural.shapes import Part, arc, ball, rod, turned, wire
-from tools.studio.meshes import blade, grid, rotation
+from tools.studio.meshes import Profile, blade, grid, rotation
 
 
 def cactus(rng: Generator) -> list[Part]:
@@ -12,7 +12,7 @@ def cactus(rng: Generator) -> list[Part]:
     height, radius, ribs = rng.uniform(0.75, 1.0), rng.uniform(0.11, 0.15), int(rng.integers(8, 12))
     turn, rise = np.meshgrid(np.linspace(0, 2 * np.pi, 8 * ribs, endpoint=False), np.linspace(0, 1, 40))
     wide = radius * (1 + 0.14 * np.cos(ribs * turn)) * np.minimum(np.sqrt(rise / 0.12 + 0.002), 1)
-    points = np.stack([wide * np.cos(turn), wide * np.sin(turn), height * (1 - rise) + 0.0 * rise], axis=2)
+    points = np.stack([wide * np.cos(turn), wide * np.sin(turn), height * (1 - rise)], axis=2)
     foot = 0.2 if rng.random() < 0.5 else 0.0
     parts: list[Part] = [(grid(points, closed=True).moved([0, 0, foot]), "main")]
     for side in ((-1, 1), (-1,), (1,))[int(rng.choice(3, p=[0.6, 0.2, 0.2]))]:
@@ -27,8 +27,10 @@ def cactus(rng: Generator) -> list[Part]:
         parts.append((wire(bend, thick).moved([0, 0, foot]), "main"))
         parts.append((ball((side * reach, 0, low + tall + foot), thick), "main"))
     if foot:
-        pot = [[0, 0.2], [0.2, 0.2], [0.23, 0.26], [0.24, 0.26], [0.24, 0.2], [0.21, 0.19], [0.16, 0], [0, 0]]
-        parts.append((turned(pot), "brown" if rng.random() < 0.5 else "light"))
+        rim: Profile = [[0.2, 0.2], [0.23, 0.26], [0.24, 0.26], [0.24, 0.2], [0.21, 0.19]]
+        parts.append(
+            (turned([[0, 0.2], *rim, [0.16, 0], [0, 0]]), "brown" if rng.random() < 0.5 else "light")
+        )
     return parts
 
 
@@ -83,7 +85,7 @@ def mushroom(rng: Generator) -> list[Part]:
     radius, dome = rng.uniform(0.34, 0.45), rng.uniform(0.2, 0.34)
     angle = arc(90, 0, 14)
     outside = np.stack([radius * np.cos(angle), height + dome * np.sin(angle)], axis=1)
-    cap = turned([*outside.tolist(), [0.9 * radius, height - 0.03], [0, height + 0.02]], rows=40)
+    cap = turned(np.vstack([outside, [0.9 * radius, height - 0.03], [0, height + 0.02]]), rows=40)
     foot = turned(
         [[stem * 0.8, height + 0.02], [stem * 0.85, 0.5 * height], [stem * 1.25, 0.06], [stem, 0], [0, 0]],
         rows=24,
@@ -94,7 +96,7 @@ def mushroom(rng: Generator) -> list[Part]:
             turn, rise = 2.4 * number, np.radians(20 + 65 * (number + 0.5) / 12)
             spot = np.array([np.cos(rise) * np.cos(turn), np.cos(rise) * np.sin(turn), np.sin(rise)])
             at = spot * [radius, radius, dome] + [0, 0, height]
-            parts.append((ball(at.tolist(), rng.uniform(0.03, 0.05)), "light"))
+            parts.append((ball(at, rng.uniform(0.03, 0.05)), "light"))
     return parts
 
 
@@ -111,7 +113,7 @@ def apple(rng: Generator) -> list[Part]:
         [0.34, 0.0],
         [0, 0.06],
     ]
-    body = turned((np.array(knots) * [radius, tall]).tolist(), rows=50)
+    body = turned(np.array(knots) * [radius, tall], rows=50)
     top = 0.84 * tall
     stalk = wire([[0, 0, top], [0.01, 0, top + 0.12], [0.06, 0, top + 0.24]], 0.018)
     leaf = blade(0.28, 0.14, fold=0.2, droop=0.25).turned(

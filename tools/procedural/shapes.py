@@ -9,7 +9,6 @@ from tools.studio.meshes import Mesh, Profile, box, faceted, facing, lathe, spli
 from tools.studio.textures import Array
 
 TILE = 0.5  # scene units that one repeat of a pattern takes; an object is about one unit
-Point = Sequence[float]
 
 Part = tuple[Mesh, str]
 """A mesh and what it is made of: "main" (the object's colour and material) or a name in `DETAILS`."""
@@ -32,12 +31,12 @@ def tiled(mesh: Mesh) -> Mesh:
     return Mesh(mesh.vertices, mesh.normals, np.stack([across, down], axis=1) / TILE, mesh.faces)
 
 
-def block(size: Point, at: Point = (0, 0, 0)) -> Mesh:
+def block(size: Sequence[float], at: ArrayLike = (0, 0, 0)) -> Mesh:
     """A box whose bottom's middle is at `at`."""
     return tiled(box(size).moved(at))
 
 
-def turned(profile: Profile, at: Point = (0, 0, 0), rows: int = 0, segments: int = 36) -> Mesh:
+def turned(profile: Profile | Array, at: ArrayLike = (0, 0, 0), rows: int = 0, segments: int = 36) -> Mesh:
     """A body turned about the vertical through `at`.
 
     Args:
@@ -55,7 +54,7 @@ def turned(profile: Profile, at: Point = (0, 0, 0), rows: int = 0, segments: int
             ],
             axis=1,
         ).reshape(-1, 2)
-        outline = np.concatenate([outline, [profile[-1]]])
+        outline = np.vstack([outline, np.asarray(profile, float)[-1]])
     mesh = lathe(outline, segments, rows)
     length = np.linalg.norm(np.diff(outline, axis=0), axis=1).sum()
     repeats = max(round(2 * np.pi * outline[:, 0].max() / TILE), 1)
@@ -63,7 +62,7 @@ def turned(profile: Profile, at: Point = (0, 0, 0), rows: int = 0, segments: int
     return Mesh(mesh.vertices, mesh.normals, uv, mesh.faces).moved(at)
 
 
-def rod(start: Point, end: Point, radius: float, end_radius: float | None = None) -> Mesh:
+def rod(start: ArrayLike, end: ArrayLike, radius: float, end_radius: float | None = None) -> Mesh:
     """A round bar, or a cone's stump, from one point to another."""
     along = np.subtract(end, start)
     length = float(np.linalg.norm(along))
@@ -78,10 +77,10 @@ def wire(points: ArrayLike, radius: ArrayLike, count: int = 24) -> Mesh:
     return Mesh(mesh.vertices, mesh.normals, mesh.uv * [1, 2], mesh.faces)
 
 
-def ball(at: Point, radii: ArrayLike) -> Mesh:
+def ball(at: ArrayLike, radii: ArrayLike) -> Mesh:
     """An ellipsoid about `at` with one radius, or one for x, y and z."""
     angle = np.linspace(0, np.pi, 25)
-    unit = turned(np.stack([np.sin(angle), np.cos(angle)], axis=1).tolist(), rows=25)
+    unit = turned(np.stack([np.sin(angle), np.cos(angle)], axis=1), rows=25)
     scale = np.broadcast_to(np.asarray(radii, float), 3)
     normals = unit.normals / scale
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.random import Generator
 
 from tools.procedural.shapes import Part, arc, ball, block, rod, slab, turned, wire
-from tools.studio.meshes import Mesh, grid, joined, rotation
+from tools.studio.meshes import Mesh, Profile, grid, joined, rotation
+
+UPENDED = np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])  # x to z, z to -x
 
 
 def bone(rng: Generator) -> list[Part]:
@@ -12,7 +14,7 @@ def bone(rng: Generator) -> list[Part]:
     half, shaft, knob = rng.uniform(0.36, 0.44), rng.uniform(0.055, 0.08), rng.uniform(0.1, 0.13)
     heights = np.linspace(half, -half, 20)
     width = shaft * (1 + 0.55 * (heights / half) ** 4)
-    pieces = [turned(np.stack([width, heights], axis=1).tolist(), rows=24)]
+    pieces = [turned(np.stack([width, heights], axis=1), rows=24)]
     for end in (-1, 1):
         pieces += [
             ball((side * 0.8 * knob, 0, end * (half + 0.3 * knob)), (knob, knob * 0.9, knob))
@@ -26,7 +28,7 @@ def bone(rng: Generator) -> list[Part]:
 
 
 def book(rng: Generator) -> list[Part]:
-    """A thick book: standing, a little open, or lying flat; pale pages between coloured covers."""
+    """A thick book, standing or lying flat; pale pages between coloured covers."""
     tall, wide, thick = rng.uniform(0.75, 0.95), rng.uniform(0.55, 0.68), rng.uniform(0.14, 0.22)
     board = 0.03
     pages = block((wide - 0.05, thick - 2 * board, tall - 0.06), (0.0, 0, 0.03))
@@ -47,9 +49,7 @@ def sphere(rng: Generator) -> list[Part]:
     parts: list[Part] = [(ball((0, 0, 0.5), 0.5), "main")]
     if rng.random() < 0.35:
         angle = arc(12, -12, 9)
-        belt = turned(
-            (0.503 * np.stack([np.cos(angle), np.sin(angle)], axis=1)).tolist(), rows=12, segments=48
-        )
+        belt = turned(0.503 * np.stack([np.cos(angle), np.sin(angle)], axis=1), rows=12, segments=48)
         tilt = rotation(float(rng.uniform(0, 360))) @ rotation(float(rng.uniform(0, 60)), "y")
         parts.append((belt.turned(tilt).moved([0, 0, 0.5]), "light"))
     return parts
@@ -63,9 +63,7 @@ def guitar(rng: Generator) -> list[Part]:
     ends = np.clip(np.minimum(share, 1 - share) / 0.2, 0, 1)
     half = (lower + (upper - lower) * share) * np.sqrt(1 - (1 - ends) ** 2)
     half *= 1 - (1 - waist) * np.exp(-(((share - 0.6) / 0.16) ** 2))
-    laid = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # the slab's x to -z: it is built head down
-    plate = slab(share * body, -half, half, 0.11).turned(laid @ rotation(180, "y"))
-    plate = plate.moved([0, 0, -plate.vertices[:, 2].min()])
+    plate = slab(share * body, -half, half, 0.11).turned(UPENDED)
     parts: list[Part] = [(plate, "main")]
     hole = 0.6 * body
     parts.append((rod((0, -0.05, hole), (0, -0.058, hole), 0.07), "dark"))
@@ -121,18 +119,18 @@ def hammer(rng: Generator) -> list[Part]:
 
 
 def hat(rng: Generator) -> list[Part]:
-    """A crown with a band and a wide brim: a top hat, a bowler or a sun hat."""
+    """A crown with a band and a wide brim: flat or domed."""
     crown, brim = rng.uniform(0.22, 0.27), rng.uniform(0.42, 0.52)
     tall, style = rng.uniform(0.24, 0.34), int(rng.integers(2))
     edge = rng.uniform(-0.02, 0.07)
+    rim: Profile = [[brim, 0.03 + edge], [brim, edge]]
     if style == 0:
         tall += 0.14
-        profile = [[0, tall], [crown * 1.08, tall], [crown, 0.03], [brim, 0.03 + edge], [brim, edge], [0, 0]]
-        body = turned(profile, segments=48)
+        body = turned([[0, tall], [crown * 1.08, tall], [crown, 0.03], *rim, [0, 0]], segments=48)
     else:
         angle = arc(90, 8, 12)
-        dome = np.stack([crown * np.cos(angle) ** 0.8, 0.05 + tall * np.sin(angle)], axis=1).tolist()
-        body = turned([*dome, [crown + 0.03, 0.03], [brim, 0.03 + edge], [brim, edge], [0, 0]], segments=48)
+        dome = np.stack([crown * np.cos(angle) ** 0.8, 0.05 + tall * np.sin(angle)], axis=1)
+        body = turned(np.vstack([dome, [crown + 0.03, 0.03], *rim, [0, 0]]), segments=48)
     ring = crown * 1.025
     return [(body, "main"), (turned([[ring, 0.11], [ring, 0.045]], segments=48), "dark")]
 
@@ -141,9 +139,8 @@ def candle(rng: Generator) -> list[Part]:
     """A thick candle with a wick, on a plate with a ring."""
     tall, radius, plate = rng.uniform(0.6, 0.85), rng.uniform(0.1, 0.14), rng.uniform(0.26, 0.34)
     wax = turned([[0, tall - 0.01], [0.7 * radius, tall], [radius, tall - 0.02], [radius, 0.04], [0, 0.04]])
-    dish = turned(
-        [[0, 0.03], [0.85 * plate, 0.04], [plate, 0.09], [plate + 0.015, 0.085], [0.8 * plate, 0], [0, 0]]
-    )
+    edge: Profile = [[0.85 * plate, 0.04], [plate, 0.09], [plate + 0.015, 0.085], [0.8 * plate, 0]]
+    dish = turned([[0, 0.03], *edge, [0, 0]])
     ring = wire(
         [
             [plate, 0, 0.06],

@@ -115,7 +115,7 @@ def aeroplane(rng: Generator) -> list[Part]:
         np.sqrt(np.clip(share / 0.16, 0, 1)), np.clip((1.05 - share) / 0.35, 0, 1) ** 0.7
     )
     profile = np.stack([shape, length * (0.5 - share)], axis=1)
-    body = turned(profile.tolist(), rows=40).turned(rotation(-90, "y")).moved([0, 0, 0.25])
+    body = turned(profile, rows=40).turned(rotation(-90, "y")).moved([0, 0, 0.25])
     parts: list[Part] = [(body, "main")]
     for side in (-1, 1):
         for root, reach, wide, high in (
@@ -130,8 +130,8 @@ def aeroplane(rng: Generator) -> list[Part]:
     parts.append(
         (ball((-0.42 * length, 0, 0.25 + 0.4 * radius), (0.05, 0.6 * radius, 0.6 * radius)), "glass")
     )
-    for x_, y in ((-0.35 * length, 0), (0.05, 0.12), (0.05, -0.12)):
-        parts.append((rod((x_, y, 0), (x_, y, 0.2), 0.02), "dark"))
+    for along, y in ((-0.35 * length, 0), (0.05, 0.12), (0.05, -0.12)):
+        parts.append((rod((along, y, 0), (along, y, 0.2), 0.02), "dark"))
     return _lengthwise(parts)
 
 
@@ -148,7 +148,7 @@ def rocket(rng: Generator) -> list[Part]:
     height, radius = rng.uniform(0.9, 1.1), rng.uniform(0.12, 0.17)
     angle = arc(90, 0)
     nose = np.stack([radius * np.cos(angle), 0.62 * height + 0.38 * height * np.sin(angle) ** 1.3], axis=1)
-    body = turned([*nose.tolist(), [radius, 0.4 * height], [0.7 * radius, 0.12], [0, 0.12]], rows=50)
+    body = turned(np.vstack([nose, [radius, 0.4 * height], [0.7 * radius, 0.12], [0, 0.12]]), rows=50)
     parts: list[Part] = [
         (body, "main"),
         (rod((0, 0, 0.13), (0, 0, 0.05), 0.5 * radius, 0.7 * radius), "dark"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.random import Generator
+from scipy.interpolate import PchipInterpolator
 
 from tools.procedural.shapes import Part, ball, turned, wire
 from tools.studio.textures import Array
@@ -9,11 +10,11 @@ from tools.studio.textures import Array
 WALL = 0.02
 
 
-def _hollow(outside: Array, floor: float = 0.03) -> list[list[float]]:
+def _hollow(outside: Array, floor: float = 0.03) -> Array:
     """A vessel's profile from its outer one (top down): up the inside, over the rim, down the outside."""
     inside = np.stack([np.maximum(outside[:, 0] - WALL, 0.005), outside[:, 1]], axis=1)
     inside = inside[inside[:, 1] > floor][::-1]
-    return [[0, floor], *inside.tolist(), *outside.tolist(), [0, 0]]
+    return np.vstack([[0, floor], inside, outside, [0, 0]])
 
 
 def vase(rng: Generator) -> list[Part]:
@@ -27,8 +28,6 @@ def vase(rng: Generator) -> list[Part]:
 
 def _smooth(outside: Array) -> Array:
     """A monotone curve through a profile's knots, 24 points: no bulge between knots that is not theirs."""
-    from scipy.interpolate import PchipInterpolator  # noqa: PLC0415
-
     steps = np.linspace(0, len(outside) - 1, 24)
     return np.asarray(PchipInterpolator(np.arange(len(outside)), outside)(steps))
 
@@ -38,7 +37,7 @@ def bottle(rng: Generator) -> list[Part]:
     height, radius = rng.uniform(0.9, 1.1), rng.uniform(0.13, 0.18)
     neck, shoulder = rng.uniform(0.04, 0.055), rng.uniform(0.5, 0.66) * height
     knots = [[neck, height], [neck, shoulder + 0.18], [radius, shoulder - 0.04], [radius, 0.02]]
-    outline = [[0, height], *_smooth(np.array([*knots, [radius - 0.02, 0]])).tolist(), [0, 0]]
+    outline = np.vstack([[0, height], _smooth(np.array([*knots, [radius - 0.02, 0]])), [0, 0]])
     parts: list[Part] = [(turned(outline, rows=70), "main")]
     cap = [
         [0, height + 0.07],
@@ -87,7 +86,7 @@ def teapot(rng: Generator) -> list[Part]:
     """A round belly with a spout, a handle opposite to it and a lid with a knob."""
     belly, height = rng.uniform(0.3, 0.38), rng.uniform(0.42, 0.56)
     knots = [[0.14, height], [belly * 0.8, 0.8 * height], [belly, 0.45 * height], [0.2, 0.03], [0.19, 0]]
-    body = turned([[0, height], *_smooth(np.array(knots)).tolist(), [0, 0]], rows=60)
+    body = turned(np.vstack([[0, height], _smooth(np.array(knots)), [0, 0]]), rows=60)
     lid = turned([[0, height + 0.07], [0.08, height + 0.06], [0.15, height], [0.14, height - 0.03]], rows=16)
     spout = wire(
         [

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -48,14 +48,19 @@ def work_through(
     bar = partial(tqdm, total=len(jobs), initial=len(jobs) - len(missing), unit=unit)
     if workers == 1 or len(missing) < 2:
         _start_worker()
+        results = []
         with bar() as progress:
-            return [_counted(progress, work(job)) for job in missing]
+            for job in missing:
+                results.append(work(job))
+                progress.update()
+        return results
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_sheltered_worker)
     try:
         futures: list[Future[Result]] = [pool.submit(work, job) for job in missing]
         with bar() as progress:
             for future in as_completed(futures):
-                _counted(progress, future.result())
+                future.result()
+                progress.update()
         return [future.result() for future in futures]
     except BrokenProcessPool as failure:
         raise UserError(
@@ -64,11 +69,6 @@ def work_through(
         ) from failure
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _counted(progress: Any, result: Result) -> Result:
-    progress.update()
-    return result
 
 
 def _start_worker() -> None:

@@ -129,7 +129,7 @@ def spline(points: ArrayLike, count: int) -> Array:
     return CubicSpline(lengths, knots)(np.linspace(0, lengths[-1], count))
 
 
-def lathe(profile: Profile, segments: int = 72, rows: int = 0) -> Mesh:
+def lathe(profile: Profile | Array, segments: int = 72, rows: int = 0) -> Mesh:
     """A body turned about z.
 
     Args:
