@@ -81,3 +81,15 @@ def spread_on_sphere(
         ((start + golden * number) % 360, math.degrees(math.asin(height)))
         for number, height in enumerate(heights.tolist())
     ]
+
+
+def spread_on_path(count: int, elevations: Sequence[float], turns: float = 1.0) -> list[tuple[float, float]]:
+    """`count` (azimuth, elevation) pairs, degrees, evenly along a way round the object from the front on.
+
+    Args:
+        elevations: of the way's begin and end, degrees; alike, and with one turn, it is a turntable's circle.
+        turns: how often it goes round, to the right of who looks at the front.
+    """
+    along = (np.arange(count) + 0.5) / count
+    heights = elevations[0] + (elevations[1] - elevations[0]) * along
+    return list(zip((360 * turns * along % 360).tolist(), heights.tolist(), strict=True))

@@ -11,7 +11,7 @@ class Material:
     """What a surface looks like, on both its sides.
 
     Attributes:
-        colour: (H, W, 3) texture or (3,) colour, sRGB in [0, 1].
+        colour: (H, W, 3) texture, (V, 3) colours of the mesh's vertices, or (3,) colour; sRGB in [0, 1].
         roughness: 0 is a mirror, 1 is matt.
         coat: strength of a thin, smoother layer of glaze or varnish, 0 to 1.
         metal: 0 or 1.

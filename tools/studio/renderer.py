@@ -11,8 +11,10 @@ from scipy.ndimage import maximum_filter
 from scene.cameras import Camera
 from tools.studio.materials import Item, Material
 from tools.studio.meshes import Mesh
-from tools.studio.textures import Array, linear
+from tools.studio.textures import Array, encoded, linear
 from utils.errors import UserError
+
+VERTEX_COLOUR = "vertex_colour"
 
 
 def load_mitsuba() -> Any:
@@ -33,9 +35,11 @@ def load_mitsuba() -> Any:
 
 
 def texture(mitsuba: Any, values: Array) -> dict[str, Any]:
-    """A Mitsuba texture of an sRGB colour or picture."""
+    """A Mitsuba texture of an sRGB colour or picture, or of the mesh's vertex colours."""
     if values.ndim == 1:
         return {"type": "rgb", "value": linear(values).tolist()}
+    if values.ndim == 2:
+        return {"type": "mesh_attribute", "name": VERTEX_COLOUR}
     pixels = np.ascontiguousarray(np.round(values * 255).astype(np.uint8))
     return {"type": "bitmap", "bitmap": mitsuba.Bitmap(pixels)}
 
@@ -71,6 +75,8 @@ def shape(mitsuba: Any, mesh: Mesh, material: Material) -> Any:
         has_vertex_normals=True,
         has_vertex_texcoords=True,
     )
+    if material.colour.ndim == 2:
+        result.add_attribute(VERTEX_COLOUR, 3, linear(material.colour).astype(np.float32).ravel())
     buffers = mitsuba.traverse(result)
     buffers["vertex_positions"] = mesh.vertices.astype(np.float32).ravel()
     buffers["vertex_normals"] = mesh.normals.astype(np.float32).ravel()
@@ -80,16 +86,17 @@ def shape(mitsuba: Any, mesh: Mesh, material: Material) -> Any:
     return result
 
 
-def assembled(items: list[Item], lights: dict[str, Any], max_depth: int) -> Any:
+def assembled(items: list[Item], lights: dict[str, Any], max_depth: int, hide_lights: bool = False) -> Any:
     """The Mitsuba scene of the items under the lights, path-traced.
 
     Args:
         lights: Mitsuba dictionaries of emitters, by name; empty for a scene that only rays are sent into.
         max_depth: edges of the longest light path; 2 is direct light alone.
+        hide_lights: cameras do not see the lights, nor a lit surround; see `picture`, `behind`.
     """
     mitsuba = load_mitsuba()
     shapes = {f"item_{number:03d}": shape(mitsuba, *item) for number, item in enumerate(items)}
-    integrator = {"type": "path", "max_depth": max_depth}
+    integrator = {"type": "path", "max_depth": max_depth, "hide_emitters": hide_lights}
     return mitsuba.load_dict({"type": "scene", "integrator": integrator, **lights, **shapes})
 
 
@@ -109,7 +116,7 @@ def sensor(mitsuba: Any, camera: Camera) -> Any:
                 "type": "hdrfilm",
                 "width": camera.width,
                 "height": camera.height,
-                "pixel_format": "rgb",
+                "pixel_format": "rgba",
                 "component_format": "float32",
                 "rfilter": {"type": "gaussian", "stddev": 0.5},
             },
@@ -119,7 +126,12 @@ def sensor(mitsuba: Any, camera: Camera) -> Any:
 
 
 def picture(
-    scene: Any, camera: Camera, samples: int, seed: int, without_fireflies: bool = False
+    scene: Any,
+    camera: Camera,
+    samples: int,
+    seed: int,
+    without_fireflies: bool = False,
+    behind: float = 0.0,
 ) -> np.ndarray:
     """(H, W, 3) uint8: what the camera sees, path-traced, sRGB-encoded.
 
@@ -127,16 +139,17 @@ def picture(
         samples: light paths a pixel; the noise falls with its square root.
         without_fireflies: no pixel is brighter than the brightest of its neighbours, in any channel; for few
             samples, where single paths off shiny surfaces leave white specks.
+        behind: grey level, 0 to 1, where the camera sees neither a surface nor a light.
     """
     mitsuba = load_mitsuba()
     radiance = np.array(mitsuba.render(scene, sensor=sensor(mitsuba, camera), spp=samples, seed=seed))
-    shown = np.clip(radiance, 0, 1)
+    background = np.float32(linear(np.array(behind)))
+    shown = np.clip(radiance[..., :3] + (1 - radiance[..., 3:]) * background, 0, 1)
     if without_fireflies:
         around = np.ones((3, 3, 1), bool)
         around[1, 1] = False
         shown = np.minimum(shown, maximum_filter(shown, footprint=around))
-    encoded = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055)
-    return np.round(encoded * 255).astype(np.uint8)
+    return np.round(encoded(shown) * 255).astype(np.uint8)
 
 
 def first_hits(scene: Any, origins: Array, directions: Array) -> tuple[Array, Array]:

@@ -59,17 +59,18 @@ def rgb(values: Array) -> dict[str, Any]:
     return {"type": "rgb", "value": values.tolist()}
 
 
-def staged(items: list[Item], stage: Stage, max_depth: int = 4) -> Any:
+def staged(items: list[Item], stage: Stage, max_depth: int = 4, hide_lights: bool = False) -> Any:
     """The Mitsuba scene of items on a stage, for `renderer.picture`.
 
     Args:
         items: meshes with materials, standing on z = 0, about one unit in size; see `meshes.normalising`.
         max_depth: edges of the longest light path; 4 has two bounces between surfaces.
+        hide_lights: cameras see neither lamp nor backdrop, only their light.
     """
     ground = []
     if stage.floor is not None:
         ground = [(grid(sheet(60, 60, 2, 2)), Material(np.array(stage.floor), 1.0))]
-    return assembled([*ground, *items], stage.lights(), max_depth)
+    return assembled([*ground, *items], stage.lights(), max_depth, hide_lights)
 
 
 def random_lamp(rng: Generator) -> dict[str, Any]:

@@ -24,6 +24,11 @@ def linear(values: Array) -> Array:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
+def encoded(values: Array) -> Array:
+    """Linear values in [0, 1], of any shape, as sRGB ones."""
+    return np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
 def mix(first: Array, second: Array, weight: Array) -> Array:
     """(H, W, 3): `first` where the (H, W) weight is 0, `second` where it is 1."""
     return first + (second - first) * np.clip(weight, 0, 1)[..., None]
