@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -317,6 +317,7 @@ def load_guidance(
         )
         prior = load_prior(found.folder, device, dtype, checkpoint_encoder=device.type == "cuda", lora=lora)
     prior.free_decoder()
+    options = replace(options, guidance_resolution=options.guidance_resolution or prior.resolution)
 
     guidance = Guidance(
         options, prior, states, sample_camera, iterations=iterations, seed=seed, device=device

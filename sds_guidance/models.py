@@ -20,6 +20,15 @@ MIRRORS = {
 }
 HUB_TIMEOUT = 10.0  # seconds until an unreachable hub is given up
 
+SMALL = Path(__file__).parent / "small"
+"""The small prior that ships with the project, `--guidance_model small`."""
+REBUILD = (
+    "The weights of the small prior are not in this checkout. Build them and copy BUILD/model to this "
+    "folder:\n"
+    "    python -m tools.make_objects --output DATA --count 7000\n"
+    "    python -m tools.small_prior build --data DATA --output BUILD"
+)
+
 # Each needed file, by the names it may have; the weights only as safetensors, since the rest is pickled.
 NEEDED = {
     "unet": (("config.json",), ("diffusion_pytorch_model.safetensors", "*.safetensors.index.json")),
@@ -70,10 +79,9 @@ def find_model(
         UserError: nothing was found, or the folder is incomplete; the message holds the unguided command.
     """
     if model == "small":
-        raise UserError(
-            "--guidance_model small: the small prior that ships with the project does not exist yet. Name a "
-            f"Stable-Diffusion-shaped hub id or folder.{_way_out(argv)}"
-        )
+        if missing := missing_files(SMALL):
+            raise UserError(_incomplete(SMALL, missing, argv, REBUILD))
+        return ModelFolder(model, SMALL, f"local-{digest(SMALL)}")
     folder = Path(model).expanduser()
     if folder.is_dir():
         missing = missing_files(folder)
@@ -180,11 +188,11 @@ def _not_found(model: str, reason: str, argv: Sequence[str] | None) -> str:
     )
 
 
-def _incomplete(folder: Path, missing: Sequence[str], argv: Sequence[str] | None) -> str:
-    """The message when parts of a model are missing."""
+def _incomplete(folder: Path, missing: Sequence[str], argv: Sequence[str] | None, advice: str = "") -> str:
+    """The message when parts of a model are missing, with `advice` on where to get them."""
     lines = "".join(f"    {name}\n" for name in missing)
     pickled = any(folder.glob("*/*.bin")) or any(folder.glob("*/*.ckpt"))
-    advice = (
+    advice = advice or (
         "Weights as .bin or .ckpt are pickles and are not read: load and save them once with diffusers "
         "(save_pretrained writes safetensors)."
         if pickled

@@ -33,8 +33,8 @@ class GuidanceOptions:
     """Classifier-free guidance s in o = o_u + s (o_c - o_u); 1 asks the prompt alone, at half the cost."""
     guidance_rescale: float = 0.7
     """Share in [0, 1] of the contrast of --guidance_scale that is taken back; 0: the plain convention."""
-    guidance_resolution: int = 512
-    """Short side in pixels of what the model sees; the aspect is kept, both sides padded to what it needs."""
+    guidance_resolution: int = 0
+    """Short side in pixels of what the model sees; aspect kept, padded as needed; 0: the model's own."""
     guidance_precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the model; auto: bfloat16, but float32 for a small model on a CPU."""
 
@@ -80,7 +80,12 @@ class GuidanceOptions:
             f"less than --guidance_until ({self.guidance_until})",
         )
         demand(self.guidance_interval >= 0, "guidance_interval", self.guidance_interval, "0 or more")
-        demand(self.guidance_resolution >= 64, "guidance_resolution", self.guidance_resolution, ">= 64")
+        demand(
+            self.guidance_resolution == 0 or self.guidance_resolution >= 64,
+            "guidance_resolution",
+            self.guidance_resolution,
+            "64 or more, or 0 for the size that the model was trained at",
+        )
         demand(0 < self.sds_clip <= 1, "sds_clip", self.sds_clip, "a number above 0, up to 1")
         for low, high in zip(self.sds_t_min, self.sds_t_max, strict=True):
             demand(0 < high < 1, "sds_t_max", self.sds_t_max, "fractions above 0 and below 1")

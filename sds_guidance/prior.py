@@ -41,6 +41,7 @@ class LatentDiffusionPrior:
         prediction_type: "epsilon" (the network gives the noise) or "v_prediction" (v = alpha eps - sigma z).
         abar: (T,) float32.
         size_multiple: a picture's sides must be multiples of it (64 for SD).
+        resolution: side in pixels of the pictures that the U-Net was trained on.
     """
 
     def __init__(self, unet: Any, vae: Any, scheduler: Any) -> None:
@@ -54,6 +55,7 @@ class LatentDiffusionPrior:
         self.prediction_type: str = scheduler.config.prediction_type
         self.abar: Tensor = scheduler.alphas_cumprod.float().to(unet.device)
         vae_scale = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.resolution: int = vae_scale * unet.config.sample_size
         self.size_multiple: int = vae_scale * 2 ** (len(unet.config.block_out_channels) - 1)
 
     def free_decoder(self) -> None:

@@ -213,9 +213,18 @@ def test_sharded_weights_are_complete(tiny_model, tmp_path):
     assert missing_files(folder) == []
 
 
-def test_the_small_prior_says_that_it_is_not_there_yet():
+def test_small_names_the_prior_that_ships_with_the_project(tiny_model, monkeypatch):
+    monkeypatch.setattr("sds_guidance.models.SMALL", tiny_model)
+    found = find_model("small", ARGV, Warnings())
+    assert (found.name, found.folder) == ("small", tiny_model)
+
+
+def test_a_small_prior_without_weights_says_how_to_build_them(monkeypatch, tmp_path):
+    monkeypatch.setattr("sds_guidance.models.SMALL", tmp_path)
     text = message("small")
-    assert "does not exist yet" in text
+    assert "unet/config.json" in text
+    assert "not in this checkout" in text
+    assert "python -m tools.small_prior build --data" in text
     assert text.endswith(UNGUIDED)
 
 

@@ -1,0 +1,222 @@
+"""The chain that makes the small prior: tokeniser, CLIP, VAE, U-Net, with checkpoints, then its measures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from sds_guidance.finetune.options import FinetuneOptions
+from sds_guidance.finetune.preprocessing import PreprocessingOptions
+from sds_guidance.finetune.program import finetune
+from sds_guidance.finetune.trainer import TrainingOptions, fit
+from tools.small_prior.autoencoder import Autoencoding, new_vae, standardise_latents
+from tools.small_prior.card import training_record, write_card
+from tools.small_prior.contrastive import TEXT_WIDTH, Matching, new_clip, save_towers
+from tools.small_prior.evaluation import evaluate
+from tools.small_prior.options import RESOLUTION, BuildOptions, EvaluateOptions
+from tools.small_prior.pictures import FAMILIES, INSTANCES, TRAIN, Pictures, load_pictures
+from tools.small_prior.tokenizer import learn_tokenizer
+from utils.errors import Warnings
+from utils.files import write_json
+from utils.options import save_settings, to_plain
+from utils.run_folder import resumes, versions
+
+MAY_DIFFER = frozenset({"output", "stage", "samples", "sample_steps"})
+WEIGHTS = {
+    "unet": UNet2DConditionModel,
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModelWithProjection,
+    "image_encoder": CLIPVisionModelWithProjection,
+}
+
+
+def build(options: BuildOptions) -> Path:
+    """Trains what is not trained yet and returns the finished model's folder.
+
+    Every stage writes checkpoints; a stopped build goes on when the same command is given again.
+
+    Raises:
+        UserError: data that cannot be used, or an output folder of other settings.
+    """
+    options.check()
+    folder = Path(options.output)
+    warnings = Warnings()
+    if not resumes(folder, to_plain(options), resume=True, overwrite=False, may_differ=MAY_DIFFER):
+        save_settings(folder, options, versions=versions())
+    pictures = load_pictures(options.data, warnings)
+    warnings.show()
+    base = folder / "base"
+    if options.stage in ("all", "clip"):
+        train_clip(options, pictures, base, warnings)
+    if options.stage in ("all", "vae"):
+        train_vae(options, pictures, base, warnings)
+    if options.stage != "all":
+        return base
+    train_unet(options, base)
+    model = folder / "model"
+    release(folder / "unet" / "model", model)
+    measured = evaluate(
+        EvaluateOptions(
+            model=str(model),
+            data=options.data,
+            output=str(folder),
+            seed=options.seed,
+            samples=options.samples,
+            sample_steps=options.sample_steps,
+        )
+    )
+    write_card(model, training_record(folder), measured)
+    return model
+
+
+def train_clip(options: BuildOptions, pictures: dict[str, Pictures], base: Path, warnings: Warnings) -> None:
+    """Learns the tokeniser and trains both towers into `base`."""
+    if (base / "feature_extractor").is_dir():
+        return
+    learn_tokenizer(pictures[TRAIN].captions, base / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(str(base / "tokenizer"), local_files_only=True)
+    torch.manual_seed(options.seed)
+    task = Matching(new_clip(tokenizer), tokenizer, pictures[TRAIN], held_out(pictures))
+    training = TrainingOptions(
+        steps=options.clip_steps,
+        minutes=options.clip_minutes,
+        batch_size=options.clip_batch,
+        learning_rate=1e-3,
+        lr_warmup=100,
+        weight_decay=0.1,
+        checkpoint_interval=200,
+        seed=options.seed,
+    )
+    _fit(task, training, base.parent / "clip", warnings)
+    save_towers(task.clip, base)
+
+
+def train_vae(options: BuildOptions, pictures: dict[str, Pictures], base: Path, warnings: Warnings) -> None:
+    """Trains the VAE into `base`, its latents brought to mean 0 and deviation 1."""
+    if (base / "vae").is_dir():
+        return
+    torch.manual_seed(options.seed)
+    task = Autoencoding(new_vae(), pictures[TRAIN], held_out(pictures), options.vae_crop)
+    training = TrainingOptions(
+        steps=options.vae_steps,
+        minutes=options.vae_minutes,
+        batch_size=options.vae_batch,
+        learning_rate=2e-3,
+        lr_warmup=50,
+        weight_decay=0.0,
+        ema=0.995,
+        checkpoint_interval=200,
+        seed=options.seed,
+    )
+    _fit(task, training, base.parent / "vae", warnings)
+    task.vae.to(memory_format=torch.contiguous_format)
+    standardise_latents(task.vae, pictures[TRAIN].batch(torch.arange(min(512, task.count))))
+    task.vae.save_pretrained(base / "vae")
+
+
+def train_unet(options: BuildOptions, base: Path) -> None:
+    """Trains the U-Net from scratch, by the same program that fine-tunes."""
+    if not (base / "unet").is_dir():
+        torch.manual_seed(options.seed)
+        new_scheduler().save_pretrained(base / "scheduler")
+        new_unet().save_pretrained(base / "unet")
+    if (base.parent / "unet" / "model").is_dir():
+        return
+    finetune(
+        FinetuneOptions(
+            model_path=str(base.parent / "unet"),
+            data=options.data,
+            guidance_model=str(base),
+            method="full",
+            caption_dropout=0.1,
+            device="cpu",
+            resume=True,
+            validation_pictures=64,
+            samples=0,
+            preprocessing=PreprocessingOptions(resolution=RESOLUTION),
+            training=TrainingOptions(
+                steps=options.unet_steps,
+                minutes=options.unet_minutes,
+                batch_size=options.unet_batch,
+                learning_rate=1e-3,
+                lr_warmup=100,
+                ema=0.995,
+                checkpoint_interval=200,
+                seed=options.seed,
+            ),
+        )
+    )
+
+
+def new_unet() -> Any:
+    """An untrained U-Net for 16x16 latents, with attention to the text at 8x8 and 4x4."""
+    channels = (64, 96, 160)
+    return UNet2DConditionModel(
+        sample_size=RESOLUTION // 8,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=tuple(count // 32 for count in channels),
+        norm_num_groups=16,
+        use_linear_projection=True,
+    )
+
+
+def new_scheduler() -> Any:
+    """Stable Diffusion's noise levels; the network gives the velocity."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+    )
+
+
+def release(trained: Path, target: Path) -> None:
+    """Copies a diffusers folder with its weights in half precision; it appears when it is whole."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for part in sorted(path for path in trained.iterdir() if path.is_dir()):
+        if part.name in WEIGHTS:
+            network: Any = WEIGHTS[part.name].from_pretrained(str(part), local_files_only=True)
+            network.half().save_pretrained(temporary / part.name)
+        else:
+            shutil.copytree(part, temporary / part.name)
+    write_json(
+        temporary / "model_index.json",
+        {
+            "_class_name": "StableDiffusionPipeline",
+            "feature_extractor": ["transformers", "CLIPImageProcessor"],
+            "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+            "requires_safety_checker": False,
+            "safety_checker": [None, None],
+            "scheduler": ["diffusers", "DDIMScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        },
+    )
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+
+
+def held_out(pictures: dict[str, Pictures]) -> dict[str, Pictures]:
+    """The two held-out splits."""
+    return {name: pictures[name] for name in (INSTANCES, FAMILIES)}
+
+
+def _fit(task: Any, training: TrainingOptions, folder: Path, warnings: Warnings) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    fit(task, training, folder, accelerator=Accelerator(cpu=True), warnings=warnings, resume=True)

@@ -1,0 +1,96 @@
+"""The flags of building and of evaluating the small prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from utils.errors import UserError, demand
+
+RESOLUTION = 128
+"""Side of the pictures in pixels; the VAE makes latents of an eighth of it."""
+
+
+@dataclass
+class BuildOptions:
+    """Trains the small prior from captioned pictures, measures it, and writes its model card."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-d"])] = ()
+    """Folders of captioned pictures with splits, as tools/make_objects.py writes them."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
+    """Folder for checkpoints and logs, and the finished model in model/."""
+    stage: Literal["all", "vae", "clip"] = "all"
+    """all: everything, in order; vae or clip: only that one, so that the two may run side by side before."""
+    seed: int = 0
+    """Seed of all randomness."""
+
+    vae_steps: int = 8000
+    """Steps of the VAE."""
+    vae_minutes: float = 0.0
+    """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
+    vae_batch: int = 8
+    """Crops in a step of the VAE."""
+    vae_crop: int = 64
+    """Side in pixels of the crops that the VAE learns from, a multiple of 8 up to 128."""
+    clip_steps: int = 5000
+    """Steps of the CLIP."""
+    clip_minutes: float = 0.0
+    """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
+    clip_batch: int = 64
+    """Pictures with captions in a step of the CLIP."""
+    unet_steps: int = 10000
+    """Steps of the U-Net."""
+    unet_minutes: float = 0.0
+    """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
+    unet_batch: int = 32
+    """Latents in a step of the U-Net."""
+    samples: int = 200
+    """Pictures drawn for the evaluation."""
+    sample_steps: int = 25
+    """Steps of DDIM for each of them."""
+
+    def check(self) -> None:
+        """Raises `UserError` naming the first flag whose value makes no sense."""
+        if not self.data:
+            raise UserError("--data FOLDER is needed: captioned pictures to learn from")
+        if not self.output:
+            raise UserError("--output FOLDER is needed: for checkpoints, logs and the finished model")
+        for flag in ("vae_steps", "vae_batch", "clip_steps", "unet_steps", "unet_batch"):
+            demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
+        for flag in ("vae_minutes", "clip_minutes", "unet_minutes"):
+            demand(getattr(self, flag) >= 0, flag, getattr(self, flag), "0 or more")
+        for flag in ("clip_batch", "samples", "sample_steps"):
+            demand(getattr(self, flag) >= 2, flag, getattr(self, flag), "2 or more")
+        demand(
+            self.vae_crop % 8 == 0 and 16 <= self.vae_crop <= RESOLUTION,
+            "vae_crop",
+            self.vae_crop,
+            f"a multiple of 8 from 16 to {RESOLUTION}",
+        )
+
+
+@dataclass
+class EvaluateOptions:
+    """Measures a small prior on the held-out pictures of its data."""
+
+    model: str
+    """Folder of the model, with vision tower."""
+    data: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-d"])] = ()
+    """Folders of captioned pictures with splits."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "output/small_prior"
+    """Folder for measurements.json and the sheet of samples."""
+    seed: int = 0
+    """Seed of all draws."""
+    samples: int = 200
+    """Pictures drawn."""
+    sample_steps: int = 25
+    """Steps of DDIM for each of them."""
+
+    def check(self) -> None:
+        """Raises `UserError` naming the first flag whose value makes no sense."""
+        if not self.data:
+            raise UserError("--data FOLDER is needed: captioned pictures to measure on")
+        for flag in ("samples", "sample_steps"):
+            demand(getattr(self, flag) >= 2, flag, getattr(self, flag), "2 or more")
