@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,11 @@ from utils.errors import UserError, Warnings
 
 pytest.importorskip("mitsuba", reason="mitsuba is not installed (pip install mitsuba)")
 
-SMALL = {"count": 5, "resolution": 16, "samples": 2, "workers": 1, "views_per_instance": 2}
+
+def small(folder: Path, **changes: Any) -> Options:
+    """Five tiny pictures of three instances, in this process, but for the changes."""
+    options = Options(str(folder), count=5, resolution=16, samples=2, workers=1, views_per_instance=2)
+    return dataclasses.replace(options, **changes)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -33,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set made in one go; not to be written to."""
     folder = tmp_path_factory.mktemp("objects") / "whole"
-    make_objects.main(Options(str(folder), **SMALL))
+    make_objects.main(small(folder))
     return folder
 
 
@@ -57,7 +62,7 @@ def test_a_set_holds_its_pictures_and_tables(whole: Path) -> None:
 def test_a_stopped_set_ends_as_the_unbroken_one(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = []
+    written: list[Path] = []
 
     def write_until_full(path: Path, pixels: np.ndarray) -> None:
         if len(written) == 3:
@@ -68,26 +73,26 @@ def test_a_stopped_set_ends_as_the_unbroken_one(
     real = pictures.write_picture
     monkeypatch.setattr(pictures, "write_picture", write_until_full)
     with pytest.raises(OSError, match="no space left"):
-        make_objects.main(Options(str(tmp_path), **SMALL))
+        make_objects.main(small(tmp_path))
     kept = (tmp_path / "metadata.jsonl").read_text().splitlines()
     assert kept == (whole / "metadata.jsonl").read_text().splitlines()[:3]
     monkeypatch.undo()
     first = written[0].stat().st_mtime_ns
-    make_objects.main(Options(str(tmp_path), **SMALL))
+    make_objects.main(small(tmp_path))
     assert contents(tmp_path) == contents(whole)
     assert written[0].stat().st_mtime_ns == first
 
 
 @pytest.mark.slow
 def test_two_processes_make_the_same_set(whole: Path, tmp_path: Path) -> None:
-    make_objects.main(Options(str(tmp_path), **SMALL | {"workers": 2}))
+    make_objects.main(small(tmp_path, workers=2))
     assert contents(tmp_path) == contents(whole)
 
 
 def test_other_settings_are_refused_and_the_set_is_left_alone(whole: Path) -> None:
     before = contents(whole)
     with pytest.raises(UserError, match="'seed': 0"):
-        make_objects.main(Options(str(whole), **SMALL, seed=1))
+        make_objects.main(small(whole, seed=1))
     assert contents(whole) == before
 
 
@@ -95,14 +100,14 @@ def test_other_settings_are_refused_and_the_set_is_left_alone(whole: Path) -> No
     ("name", "value"),
     [("count", 0), ("resolution", 8), ("seed", -1), ("held_out_families", 30), ("held_out_share", 0.6)],
 )
-def test_a_number_out_of_range_is_refused_by_name(name: str, value: int, tmp_path: Path) -> None:
+def test_a_number_out_of_range_is_refused_by_name(name: str, value: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--{name} {value}"):
-        make_objects.main(dataclasses.replace(Options(str(tmp_path / "set")), **{name: value}))
+        make_objects.main(small(tmp_path / "set", **{name: value}))
     assert not (tmp_path / "set").exists()
 
 
 def test_posed_objects_are_datasets(tmp_path: Path) -> None:
-    options = Options(str(tmp_path), **SMALL | {"count": 2}, posed=True, train_views=3, test_views=2)
+    options = small(tmp_path, count=2, posed=True, train_views=3, test_views=2)
     make_objects.main(options)
     rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert [row["file_name"] for row in rows[:5]] == [
