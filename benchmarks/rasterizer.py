@@ -33,6 +33,7 @@ from scene.dataset import SceneOptions, load_scene
 from scene.gaussians import load_ply, sh_degree_of
 from utils.errors import run_program
 from utils.files import write_json
+from utils.memory import keep_freed_memory
 from utils.tables import markdown_table
 
 SIZES = {"W1": (30_000, 400, 300), "W2": (100_000, 800, 600)}
@@ -157,6 +158,7 @@ def measure(workload: Workload, repeats: int) -> dict[str, float]:
 
 def main(options: Options) -> None:
     """Measures all workloads and prints a table."""
+    keep_freed_memory()  # as training does
     if options.threads:
         numba.set_num_threads(options.threads)
         torch.set_num_threads(options.threads)
