@@ -48,10 +48,11 @@ def build(options: BuildOptions) -> Path:
     options.check()
     folder = Path(options.output)
     warnings = Warnings()
-    if not resumes(folder, to_plain(options), resume=True, overwrite=False, may_differ=MAY_DIFFER):
-        save_settings(folder, options, versions=versions())
+    resuming = resumes(folder, to_plain(options), resume=True, overwrite=False, may_differ=MAY_DIFFER)
     pictures = load_pictures(options.data, warnings)
     warnings.show()
+    if not resuming:
+        save_settings(folder, options, versions=versions())
     base = folder / "base"
     if options.stage in ("all", "clip"):
         train_clip(options, pictures, base, warnings)

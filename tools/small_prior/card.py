@@ -84,8 +84,8 @@ denoiser (the exact posterior mean under a Gaussian with the training latents' m
 
 Samples: {count} captions of held-out instances, DDIM with {steps} steps, guidance scale {scale:g}. Colour: a
 linear classifier of the colour histogram of the pixels that differ from their row's border, fitted to
-training renders. Family: that of the held-out render nearest in the model's own vision tower. The same judges on real
-held-out renders (family: nearest other render) show how far they can be trusted.
+training renders. Family: that of the held-out render nearest in the model's own vision tower. The same judges
+on real held-out renders (family: nearest other render) show how far they can be trusted.
 
 {samples}
 

@@ -128,6 +128,13 @@ def test_a_set_without_splits_is_refused(tmp_path):
         load_pictures([str(tmp_path)], Warnings())
 
 
+def test_a_build_without_data_is_refused_and_writes_nothing(tmp_path):
+    options = BuildOptions(data=(str(tmp_path / "nothing"),), output=str(tmp_path / "build"))
+    with pytest.raises(UserError, match="there is no such folder"):
+        build(options)
+    assert not (tmp_path / "build").exists()
+
+
 @pytest.mark.slow
 def test_one_command_builds_a_model_with_its_card(data, tmp_path):
     options = BuildOptions(
