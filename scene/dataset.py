@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import tyro
@@ -16,7 +16,7 @@ from scene.colmap import read_colmap
 from scene.fitting import Fitting
 from scene.photographs import PixelCache, decode_all
 from scene.points import FEWEST, PointCloud, finite_points, random_in_cube, random_in_view, read_points
-from scene.source import ObservedPoints
+from scene.source import ObservedPoints, PosedPhotograph
 from utils.errors import UserError, Warnings
 from utils.files import write_json
 
@@ -131,16 +131,7 @@ def load_scene(options: SceneOptions, seed: int) -> Scene:
     options.check()
     source = Path(options.source_path)
     warnings = Warnings()
-    kind = scene_kind(source)
-    observed: ObservedPoints | None = None
-    if kind == "colmap":
-        posed, observed = read_colmap(source, options.images, warnings)
-        train, test = held_out(posed) if options.eval else (posed, [])
-    else:
-        train, test = read_blender(source, options.eval, warnings)
-    if not train:
-        raise UserError(f"--eval leaves no photograph of {source} to train from: it has only {len(test)}")
-    train = evenly_spaced(train, options.n_views)
+    kind, train, test, observed = posed_photographs(options, warnings)
 
     fitting = Fitting(
         resolution=options.resolution,
@@ -164,6 +155,36 @@ def load_scene(options: SceneOptions, seed: int) -> Scene:
         extent=scene_extent(train_cameras, points, warnings),
         warnings=warnings,
     )
+
+
+class Posed(NamedTuple):
+    """The photographs of a dataset, nothing of them decoded yet.
+
+    Attributes:
+        kind: of the dataset.
+        train, test: to train from and to keep for the test.
+        observed: a COLMAP model's points; None for a Blender dataset.
+    """
+
+    kind: Literal["colmap", "blender"]
+    train: list[PosedPhotograph]
+    test: list[PosedPhotograph]
+    observed: ObservedPoints | None
+
+
+def posed_photographs(options: SceneOptions, warnings: Warnings) -> Posed:
+    """Which photographs train and which test, by `eval` and `n_views`; see `load_scene` for errors."""
+    source = Path(options.source_path)
+    kind = scene_kind(source)
+    observed: ObservedPoints | None = None
+    if kind == "colmap":
+        posed, observed = read_colmap(source, options.images, warnings)
+        train, test = held_out(posed) if options.eval else (posed, [])
+    else:
+        train, test = read_blender(source, options.eval, warnings)
+    if not train:
+        raise UserError(f"--eval leaves no photograph of {source} to train from: it has only {len(test)}")
+    return Posed(kind, evenly_spaced(train, options.n_views), test, observed)
 
 
 def scene_kind(source: Path) -> Literal["colmap", "blender"]:

@@ -1,13 +1,44 @@
-"""python -m sds_guidance.finetune --data FOLDER --guidance_model FOLDER -m output/tuned"""
+"""Teaches a diffusion model a domain, or a scene.
+
+python -m sds_guidance.finetune --data FOLDER --guidance_model FOLDER -m output/tuned
+python -m sds_guidance.finetune -s SCENE --eval --caption "a fern in an atrium" -m output/fern_lora
+"""
 
 import utils.idle_threads  # noqa: F401  (comes before torch)
 
 # isort: split
 
+from scene.dataset import SceneOptions, posed_photographs
+from sds_guidance.finetune.captioned import CaptionedImage
 from sds_guidance.finetune.options import FinetuneOptions
 from sds_guidance.finetune.program import finetune
-from utils.errors import run_program
+from utils.errors import UserError, Warnings, run_program
 from utils.options import parse
 
+FLAGS = {"full": "--guidance_model", "lora": "--guidance_lora", "inversion": "--guidance_embedding"}
+"""The flag of train.py that takes each method's result."""
+
+
+def main(options: FinetuneOptions) -> None:
+    """Fine-tunes, and prints the flag that uses the result."""
+    options.check()
+    result = finetune(options, scene_pictures(options) if options.source_path else None)
+    word = f' --prompt "... {options.placeholder_token} ..."' if options.method == "inversion" else ""
+    print(f"guide with it: python train.py ... {FLAGS[options.method]} {result}{word}")
+
+
+def scene_pictures(options: FinetuneOptions) -> list[CaptionedImage]:
+    """The photographs that train.py would train on with the same flags, all with the one caption."""
+    if not options.caption:
+        raise UserError('--source_path needs --caption, what the scene shows, "a fern in an atrium" say')
+    scene = SceneOptions(
+        source_path=options.source_path, images=options.images, eval=options.eval, n_views=options.n_views
+    )
+    warnings = Warnings()
+    photographs = posed_photographs(scene, warnings).train
+    warnings.show()
+    return [CaptionedImage(photograph.path, options.caption) for photograph in photographs]
+
+
 if __name__ == "__main__":
-    run_program(lambda: print(finetune(parse(FinetuneOptions))))
+    run_program(lambda: main(parse(FinetuneOptions)))

@@ -23,6 +23,14 @@ class FinetuneOptions:
     """Folders of captioned pictures: metadata.jsonl, a CSV, or a .txt beside each picture."""
     caption: str = ""
     """Caption of pictures that have none; empty: they are passed over."""
+    source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
+    """Instead of --data: a dataset as train.py has it, whose training photographs all get --caption."""
+    images: Annotated[str, tyro.conf.arg(aliases=["-i"])] = "images"
+    """Folder of the photographs inside a COLMAP dataset of --source_path."""
+    eval: bool = False
+    """Keep the test photographs of --source_path out, as train.py --eval does."""
+    n_views: int = 0
+    """So many photographs of --source_path, evenly spaced, as train.py --n_views; 0: all."""
     guidance_model: str = DEFAULT_MODEL
     """The model to start from: a hub id or a local folder, as train.py has it."""
     guidance_revision: str | None = None
@@ -72,6 +80,16 @@ class FinetuneOptions:
         """Raises `UserError` naming the first flag whose value makes no sense."""
         if not self.model_path:
             raise UserError("--model_path FOLDER is needed: where the fine-tuned model shall lie")
+        if self.data and self.source_path:
+            raise UserError("--data and --source_path exclude each other; give one of them")
+        if self.train != "unet" and self.method == "inversion":
+            raise UserError(f"--method inversion trains a new word alone; leave --train {self.train} out")
+        if self.train == "vae_decoder" and self.method != "full":
+            raise UserError("--train vae_decoder has no adapters; it needs --method full")
+        if len(self.placeholder_token.split()) != 1:
+            raise UserError(f"--placeholder_token {self.placeholder_token!r}: allowed is one word")
+        for flag in ("lora_rank", "placeholder_vectors"):
+            demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
         demand(
             0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "a number from 0 to 1"
         )

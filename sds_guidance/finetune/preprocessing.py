@@ -107,7 +107,7 @@ def _augment(whole: Tensor, options: PreprocessingOptions, random: torch.Generat
     sigma = options.augment_blur * blur
     if sigma > 0.1:  # below a tenth of a pixel there is nothing to see
         radius = min(int(3 * sigma) + 1, (options.resolution - 1) // 2)
-        copy = functional.gaussian_blur(copy, [2 * radius + 1], [sigma])
+        copy = functional.gaussian_blur(copy, [2 * radius + 1] * 2, [sigma] * 2)
     return copy
 
 

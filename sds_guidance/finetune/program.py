@@ -20,7 +20,6 @@ from sds_guidance.finetune.preprocessing import PreprocessingOptions
 from sds_guidance.finetune.trainer import autocast, compute_dtype, fit, mixed_seed
 from sds_guidance.models import ModelFolder, digest, find_model
 from sds_guidance.prior import LatentDiffusionPrior, load_prior
-from utils.determinism import threads
 from utils.errors import UserError, Warnings
 from utils.files import write_json
 from utils.options import save_settings, to_plain
@@ -65,13 +64,14 @@ def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None =
         images = _read_all(options, warnings)
     prior = load_prior(model.folder, accelerator.device, torch.float32)
     options.preprocessing.check(prior.size_multiple)
-    accelerator.wait_for_everyone()  # no process may find the settings that another one just wrote
-    if not resuming and accelerator.is_main_process:
-        _start_folder(folder, options, model)
     with accelerator.main_process_first():
         material = _gather(options, model, prior, images, warnings)
         job = make_job(material)
     warnings.show()
+    # Only now: whatever was wrong so far leaves an earlier run, and no settings of a run that never was.
+    accelerator.wait_for_everyone()
+    if not resuming and accelerator.is_main_process:
+        _start_folder(folder, options, model)
     facts = {"training_pictures": job.task.count, "round_trip_psnr": _round_trips(material)}
     if options.train != "vae_decoder":
         prior.vae.to("cpu")
@@ -143,7 +143,7 @@ def print_validations(validations: Sequence[dict[str, Any]]) -> None:
 def _read_all(options: FinetuneOptions, warnings: Warnings) -> list[CaptionedImage]:
     """The captioned pictures of every folder of --data."""
     if not options.data:
-        raise UserError("--data FOLDER is needed: captioned pictures to learn from")
+        raise UserError("--data FOLDER (captioned pictures) or --source_path SCENE is needed")
     return [image for name in options.data for image in read_captioned(Path(name), warnings, options.caption)]
 
 
@@ -154,7 +154,12 @@ def _start_folder(folder: Path, options: FinetuneOptions, model: ModelFolder) ->
         (folder / name).unlink(missing_ok=True)
     for name in ("model", "lora", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    facts = {"model": model.name, "revision": model.revision, "versions": versions(), "threads": threads()}
+    facts = {
+        "model": model.name,
+        "revision": model.revision,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+    }
     save_settings(folder, options, **facts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -151,7 +152,8 @@ def fit(
             if _due(step, options.checkpoint_interval) or stop.is_set() or finished:
                 run.save()
             if stop.is_set() and not finished:
-                tqdm.write(f"stopped after step {step}; the same command with --resume goes on")
+                progress.close()
+                print(f"stopped after step {step}; the same command with --resume goes on", file=sys.stderr)
                 raise KeyboardInterrupt
     progress.close()
     run.average_in()
