@@ -1,0 +1,1 @@
+"""Sets of pictures from folders of meshes: finding, naming and reading the meshes, taking their pictures."""
