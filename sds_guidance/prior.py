@@ -159,15 +159,12 @@ def load_prior(
     """
     _check_architecture(folder)
     half = dtype == torch.float16
-    options = {"use_safetensors": True, "local_files_only": True}
-    unet_options = {**options, "upcast_attention": True} if half else options
-    first = torch.float32 if lora else dtype
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=first, **unet_options)
+    options = {"upcast_attention": True} if half else {}
+    unet = _load(UNet2DConditionModel, folder, "unet", torch.float32 if lora else dtype, **options)
     if lora:
         put_lora(unet, lora, "unet")
         cast(unet, dtype)
-    vae_dtype = torch.float32 if half else dtype
-    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=vae_dtype, **options)
+    vae = _load(AutoencoderKL, folder, "vae", torch.float32 if half else dtype)
     scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     if checkpoint_encoder:
         vae.enable_gradient_checkpointing()
@@ -193,6 +190,25 @@ def choose_precision(wanted: str, device: torch.device, folder: Path) -> torch.d
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     size = sum(path.stat().st_size for path in (folder / "unet").glob("*.safetensors"))
     return torch.bfloat16 if size > 1e9 else torch.float32
+
+
+def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype, **options: Any) -> Any:
+    """A network of the model, complete."""
+    network, found = kind.from_pretrained(
+        folder,
+        subfolder=part,
+        torch_dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+        **options,
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"--guidance_model: the weights in {folder / part} are incomplete: {len(missing)} are missing, "
+            f"{missing[0]} for one; copy or download the model anew"
+        )
+    return network
 
 
 def _check_architecture(folder: Path) -> None:

@@ -34,6 +34,7 @@ def scene_pictures(options: FinetuneOptions) -> list[CaptionedImage]:
     scene = SceneOptions(
         source_path=options.source_path, images=options.images, eval=options.eval, n_views=options.n_views
     )
+    scene.check()
     warnings = Warnings()
     photographs = posed_photographs(scene, warnings).train
     warnings.show()

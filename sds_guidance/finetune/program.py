@@ -51,7 +51,7 @@ def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None =
     options.check()
     warnings = Warnings()
     folder = Path(options.model_path)
-    accelerator = Accelerator(cpu=options.device == "cpu")
+    accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision="no")  # --precision decides
     resuming = resumes(
         folder,
         to_plain(options),

@@ -18,6 +18,8 @@ from utils.images import image_pixels
 
 BATCH = 8
 """Pictures made at once."""
+SMALLEST = 128
+"""Pixels that a picture on a sheet is wide, at least."""
 
 
 @torch.no_grad()
@@ -70,20 +72,24 @@ def sample(
 
 
 def write_sheet(path: Path, pictures: Tensor, captions: Sequence[str], columns: int = 4) -> None:
-    """Writes a PNG: (B, 3, H, W) pictures in [0, 1] row by row, each above its caption."""
-    side = max(pictures.shape[3], 128)
+    """Writes a PNG: (B, 3, R, R) pictures in [0, 1] row by row, each above its caption.
+
+    Small pictures are enlarged, pixel by pixel, so that a caption has room below them.
+    """
+    enlarged = pictures.repeat_interleave(-(-SMALLEST // pictures.shape[3]), dim=2)
+    enlarged = enlarged.repeat_interleave(-(-SMALLEST // pictures.shape[3]), dim=3)
+    side = enlarged.shape[3]
     size = max(11, side // 20)
-    font = ImageFont.load_default(size)
     lines = [textwrap.wrap(caption, max(8, int(side / (0.55 * size))))[:3] for caption in captions]
-    text = (max(map(len, lines)) * 5 // 4 + 1) * size
-    height = pictures.shape[2] + text
+    height = side + (max(map(len, lines)) * 5 // 4 + 1) * size
     columns = min(columns, len(captions))
     rows = -(-len(captions) // columns)
     sheet = Image.new("RGB", (columns * side, rows * height), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (picture, words) in enumerate(zip(pictures, lines, strict=True)):
+    font = ImageFont.load_default(size)
+    for number, (picture, words) in enumerate(zip(enlarged, lines, strict=True)):
         x, y = number % columns * side, number // columns * height
         sheet.paste(Image.fromarray(image_pixels(picture)), (x, y))
-        draw.multiline_text((x + 3, y + pictures.shape[2] + 2), "\n".join(words), "black", font)
+        draw.multiline_text((x + 3, y + side + 2), "\n".join(words), "black", font)
     with whole_file(path) as file:
         sheet.save(file, format="PNG")

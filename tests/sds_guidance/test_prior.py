@@ -1,10 +1,12 @@
 """The prior against diffusers' own scheduler, hand-worked conventions, and models that it must refuse."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 from diffusers import DDIMScheduler
 
@@ -228,4 +230,16 @@ def test_a_broken_config_is_named(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     (folder / "vae" / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"vae/config\.json is not valid JSON"):
+        load_prior(folder, CPU, torch.float32)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_weights_that_are_incomplete_are_named(tiny_model, tmp_path, part):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    path = folder / part / "diffusion_pytorch_model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    name = sorted(weights)[3]
+    del weights[name]
+    safetensors.torch.save_file(weights, path)
+    with pytest.raises(UserError, match=f"{part} are incomplete: 1 are missing, {re.escape(name)}"):
         load_prior(folder, CPU, torch.float32)
