@@ -19,7 +19,7 @@ import tyro
 
 from scene.fitting import WIDEST
 from scene.photographs import stored_size
-from utils.errors import UserError, run_program
+from utils.errors import UserError, demand, run_program
 from utils.options import parse
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -72,10 +72,8 @@ def main(options: Options) -> None:
     Raises:
         UserError: no usable photographs, nothing registered, or an output that is already there.
     """
-    if not options.source_path:
-        raise UserError("--source_path is empty; allowed: the folder of your photographs")
-    if options.seed < 0:
-        raise UserError(f"--seed is {options.seed}; allowed: 0 or more")
+    demand(bool(options.source_path), "source_path", options.source_path, "the folder of your photographs")
+    demand(options.seed >= 0, "seed", options.seed, "0 or more")
     started = time.perf_counter()
     source = Path(options.source_path).expanduser().absolute()
     output = source.with_name(f"{source.name}-posed")

@@ -6,8 +6,8 @@ python metrics.py -m output/fern --renders THEIR_IMAGES --gt output/fern/test/ou
 The first reads `test/ours_N/{renders,gt}`, which render.py writes, and puts into each model's folder
 `results.json` and `per_view.json`, of the reference's form (PSNR of equal images is `Infinity`, LPIPS without
 weights `null`), and `metrics_conventions.json`, which says how they were computed. Where `masks` lie beside,
-only their white pixels count. `--renders` and `--gt` score any other images, matched by file name, into the
-same table.
+only their white pixels count, and a view without any is left out. `--renders` and `--gt` score any other
+images, matched by file name, into the same table.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from utils.errors import UserError, run_program
+from utils.errors import UserError, Warnings, run_program
 from utils.files import write_json, write_text
-from utils.image_metrics import LpipsRange, LpipsUnavailable, load_lpips, psnr, ssim
+from utils.image_metrics import LpipsRange, LpipsUnavailable, any_counts, load_lpips, psnr, ssim
 from utils.images import image_tensor
 from utils.options import load_settings, parse
 from utils.tables import markdown_table
@@ -99,10 +99,11 @@ def main(options: Options) -> None:
         pairs = find_pairs(Path(options.renders), Path(options.gt))
         others.append(Method(options.name or options.renders, pairs))
     lpips, conventions = choose_lpips(options)
+    warnings = Warnings()
 
     rows = []
     for path, methods in models.items():
-        scored = {method.label: score(method, lpips) for method in methods}
+        scored = {method.label: score(method, lpips, warnings) for method in methods}
         rows += [table_row(f"{path} {name}", scores) for name, scores in scored.items()]
         means = {
             name: {metric: mean(scores[metric]) for metric in METRICS} for name, scores in scored.items()
@@ -111,8 +112,9 @@ def main(options: Options) -> None:
         write_json(path / "per_view.json", scored)
         masked = {"masks": MASKED} if any(method.masks for method in methods) else {}
         write_json(path / "metrics_conventions.json", {**conventions, **masked, **trained_on(path)})
-    rows += [table_row(method.label, score(method, lpips)) for method in others]
+    rows += [table_row(method.label, score(method, lpips, warnings)) for method in others]
 
+    warnings.show()
     lpips_title = "LPIPS"
     if lpips:
         fed = "[0, 1]" if options.lpips_range == "reference" else "[-1, 1]"
@@ -206,8 +208,14 @@ def trained_on(model_path: Path) -> dict[str, Any]:
     }
 
 
-def score(method: Method, lpips: Distance | None) -> Scores:
-    """The scores of a method's images, one pair in memory at a time."""
+def score(method: Method, lpips: Distance | None, warnings: Warnings) -> Scores:
+    """The scores of a method's images, one pair in memory at a time.
+
+    A view whose mask leaves no pixel to compare is left out, with a warning.
+
+    Raises:
+        UserError: an image cannot be read or has another size than its pair, or every view is left out.
+    """
     scores: Scores = {metric: {} for metric in METRICS}
     for name, paths in tqdm(method.pairs.items(), desc=method.label, disable=None, leave=False):
         image, photograph = (read_image(path) for path in paths)
@@ -217,11 +225,19 @@ def score(method: Method, lpips: Distance | None) -> Scores:
             raise UserError(
                 f"{paths[0]} is {sizes[0]} pixels, {paths[1]} {sizes[1]}; they must be of one size"
             )
+        if not any_counts(mask):
+            warnings.add("left out a view whose mask is all black", str(method.masks[name]))
+            continue
         scores["SSIM"][name] = ssim(image, photograph, mask)
         scores["PSNR"][name] = psnr(image, photograph, mask)
         if lpips and mask is not None:
             image, photograph = image * (mask > 0.5), photograph * (mask > 0.5)
         scores["LPIPS"][name] = lpips(image, photograph) if lpips else None
+    if not scores["PSNR"]:
+        raise UserError(
+            f"the masks of all {len(method.pairs)} views of {method.label} are black, so no pixel counts; "
+            "white is what counts: correct the dataset's masks, and run render.py again"
+        )
     return scores
 
 

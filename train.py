@@ -36,8 +36,8 @@ from sds_guidance import Guidance, View, load_guidance
 from sds_guidance.options import GuidanceOptions
 from utils.checkpoints import load_newest_checkpoint, save_checkpoint
 from utils.determinism import seed_everything, threads
-from utils.errors import UserError, Warnings, run_program
-from utils.image_metrics import psnr
+from utils.errors import UserError, Warnings, demand, run_program
+from utils.image_metrics import any_counts, psnr
 from utils.losses import photometric_loss
 from utils.options import parse, save_settings, to_plain
 from utils.run_folder import (
@@ -127,16 +127,12 @@ class Options:
         """Raises a `UserError` that names the first flag with a value that is not allowed."""
         for group in (self.scene, self.optimiser, self.densification, self.guidance):
             group.check()
-        allowed = {
-            "iterations": (self.iterations >= 1, "at least 1"),
-            "sh_degree": (0 <= self.sh_degree <= 3, "0, 1, 2 or 3"),
-            "lambda_dssim": (0 <= self.lambda_dssim <= 1, "0 to 1"),
-            "seed": (0 <= self.seed < 2**63, "0 to 2^63 - 1"),
-            "checkpoint_interval": (self.checkpoint_interval >= 0, "0 (only at the end) or more"),
-        }
-        for flag, (fine, range_) in allowed.items():
-            if not fine:
-                raise UserError(f"--{flag} {getattr(self, flag)}: allowed is {range_}")
+        demand(self.iterations >= 1, "iterations", self.iterations, "at least 1")
+        demand(0 <= self.sh_degree <= 3, "sh_degree", self.sh_degree, "0, 1, 2 or 3")
+        demand(0 <= self.lambda_dssim <= 1, "lambda_dssim", self.lambda_dssim, "0 to 1")
+        demand(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 - 1")
+        often = self.checkpoint_interval
+        demand(often >= 0, "checkpoint_interval", often, "0 (only at the end) or more")
 
 
 def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
@@ -218,9 +214,8 @@ def train(
             background = state.views.random_colour().to(engine.device)
 
         camera = state.views.next()
-        rendering = look(
-            camera, sh_degree=sh_degree, background=background, absgrad=options.densification.absgrad
-        )
+        see = partial(look, sh_degree=sh_degree, background=background)
+        rendering = see(camera, absgrad=options.densification.absgrad)
         rendering.rgb.retain_grad()
         target, weight = photograph(camera).target(background, engine.device)
         loss = photometric_loss(rendering.rgb.clamp(0, 1), target, weight, options.lambda_dssim)
@@ -228,14 +223,7 @@ def train(
         densification.before_backward(rendering.info)
         loss.backward()
 
-        guided: dict[str, float] = {}
-        if guidance and (novel_cameras := guidance.cameras(iteration)):
-            see = partial(look, sh_degree=sh_degree, background=background)
-            views = [view_from(novel, see) for novel in novel_cameras]
-            result = guidance(views, iteration, photometric_norm=gradient_norm(rendering.rgb))
-            result.loss.backward()
-            guided = result.scalars
-
+        guided = guide(guidance, see, iteration, rendering.rgb) if guidance else {}
         state.step(means_lr)
         state.iteration = iteration
 
@@ -248,18 +236,24 @@ def train(
             save_model(model_path, iteration, gaussians, options.antialiasing)
         densification.after_step(gaussians, state.optimisers, iteration, rendering.info, means_lr)
         if is_checkpoint(options, iteration):
-            everything = {
-                "iteration": iteration,
-                "training": state.state_dict(),
-                "guidance": guidance.state_dict() if guidance else {},
-                "settings": to_plain(options),
-            }
-            save_checkpoint(model_path, everything, keep=set(options.checkpoint_iterations))
+            checkpoint(options, state, guidance, model_path)
 
     log.close()
     if remaining or not (model_path / "training.json").exists():
         count, seconds = len(state.gaussians["means"]), time.perf_counter() - started
         save_summary(model_path, state.iteration, count, len(remaining), seconds)
+
+
+def guide(guidance: Guidance, see: Callable[..., Rendering], iteration: int, rgb: Tensor) -> dict[str, float]:
+    """Adds guidance's gradients, if this iteration has any, beside those of `rgb`; returns its scalars."""
+    cameras = guidance.cameras(iteration)
+    if not cameras:
+        return {}
+    assert rgb.grad is not None
+    views = [view_from(camera, see) for camera in cameras]
+    result = guidance(views, iteration, photometric_norm=float(rgb.grad.norm()))
+    result.loss.backward()
+    return result.scalars
 
 
 def active_sh_degree(iteration: int, highest: int) -> int:
@@ -271,6 +265,17 @@ def is_checkpoint(options: Options, iteration: int) -> bool:
     """Whether a checkpoint is written after this iteration; the last one always has one."""
     regular = options.checkpoint_interval and iteration % options.checkpoint_interval == 0
     return bool(regular) or iteration in (*options.checkpoint_iterations, options.iterations)
+
+
+def checkpoint(options: Options, state: TrainingState, guidance: Guidance | None, model_path: Path) -> None:
+    """Writes all that a resumed run needs to go on after this iteration."""
+    everything = {
+        "iteration": state.iteration,
+        "training": state.state_dict(),
+        "guidance": guidance.state_dict() if guidance else {},
+        "settings": to_plain(options),
+    }
+    save_checkpoint(model_path, everything, keep=set(options.checkpoint_iterations))
 
 
 def make_guidance(
@@ -292,7 +297,7 @@ def make_guidance(
 
 
 def settle_interval(guidance: Guidance, options: Options, state: TrainingState, engine: Engine) -> str:
-    """Times a guided and an unguided pass, decides how often guidance comes, and says so."""
+    """Times a guided and an unguided pass on the first Gaussians, decides how often to guide, and says so."""
     background = torch.zeros(3, device=engine.device)
     look = partial(
         render, gaussians=state.gaussians, engine=engine, sh_degree=options.sh_degree, background=background
@@ -318,12 +323,6 @@ def view_from(camera: Camera, look: Callable[..., Rendering]) -> View:
     rendering = look(camera, depth=True)
     assert rendering.depth is not None
     return View(camera, rendering.rgb, rendering.alpha, rendering.depth)
-
-
-def gradient_norm(rgb: Tensor) -> float:
-    """L2 norm of the gradient that has arrived at an image."""
-    assert rgb.grad is not None
-    return float(rgb.grad.norm())
 
 
 def photograph(camera: Camera) -> Photograph:
@@ -379,18 +378,19 @@ def evaluate(
     iteration: int,
     quiet: bool,
 ) -> None:
-    """Logs, and says unless `quiet`, the mean PSNR of test views and of five training views."""
+    """Logs, and says unless `quiet`, the mean PSNR of test and of five training views with any pixel."""
     five = [scene.train_cameras[i % len(scene.train_cameras)] for i in (5, 10, 15, 20, 25)]  # reference's
     for split, cameras in (("test", scene.test_cameras), ("train", five)):
-        if cameras:
-            values = []
-            for camera in cameras:
-                target, weight = photograph(camera).target(background, background.device)
+        values = []
+        for camera in cameras:
+            target, weight = photograph(camera).target(background, background.device)
+            if any_counts(weight):
                 values.append(psnr(look(camera).rgb.clamp(0, 1), target, weight))
+        if values:
             mean = sum(values) / len(values)
             log.write(iteration, **{f"{split}_psnr": mean})
             if not quiet:
-                tqdm.write(f"iteration {iteration}: {split} PSNR {mean:.2f} dB over {len(cameras)} views")
+                tqdm.write(f"iteration {iteration}: {split} PSNR {mean:.2f} dB over {len(values)} views")
 
 
 if __name__ == "__main__":

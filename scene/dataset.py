@@ -17,7 +17,7 @@ from scene.fitting import Fitting
 from scene.photographs import PixelCache, decode_all
 from scene.points import FEWEST, PointCloud, finite_points, random_in_cube, random_in_view, read_points
 from scene.source import ObservedPoints, PosedPhotograph
-from utils.errors import UserError, Warnings
+from utils.errors import UserError, Warnings, demand
 from utils.files import write_json
 
 Item = TypeVar("Item")
@@ -62,24 +62,17 @@ class SceneOptions:
 
     def check(self) -> None:
         """Raises a UserError that names the first flag whose value is not allowed, and the allowed values."""
-        rules: list[tuple[str, bool, str]] = [
-            ("source_path", bool(self.source_path), "the folder of a dataset"),
-            ("images", bool(self.images), "a folder inside the dataset"),
-            (
-                "resolution",
-                self.resolution == -1 or self.resolution >= 1,
-                "-1, 1, 2, 4, 8 or a width in pixels",
-            ),
-            ("n_views", self.n_views >= 0, "0 (all) or a number of photographs"),
-            ("points", self.points in ("seen", "all"), "seen or all"),
-            ("mask_mode", self.mask_mode in ("ignore", "transparent"), "ignore or transparent"),
-            ("image_memory", 0 <= self.image_memory < float("inf"), "0 or more gigabytes"),
-            ("init_random", self.init_random >= 1, "1 or more points"),
-        ]
-        for flag, good, allowed in rules:
-            if not good:
-                value = getattr(self, flag)
-                raise UserError(f"--{flag} is {value if value != '' else 'empty'}; allowed: {allowed}")
+        size, memory = self.resolution, self.image_memory
+        demand(bool(self.source_path), "source_path", self.source_path, "the folder of a dataset")
+        demand(bool(self.images), "images", self.images, "a folder inside the dataset")
+        demand(size == -1 or size >= 1, "resolution", size, "-1, 1, 2, 4, 8 or a width in pixels")
+        demand(self.n_views >= 0, "n_views", self.n_views, "0 (all) or a number of photographs")
+        demand(self.points in ("seen", "all"), "points", self.points, "seen or all")
+        demand(
+            self.mask_mode in ("ignore", "transparent"), "mask_mode", self.mask_mode, "ignore or transparent"
+        )
+        demand(0 <= memory < float("inf"), "image_memory", memory, "0 or more gigabytes")
+        demand(self.init_random >= 1, "init_random", self.init_random, "1 or more points")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from scene.mcmc import McmcStrategy
 from utils.determinism import sigmoid, single_threaded
-from utils.errors import UserError, Warnings
+from utils.errors import Warnings, demand
 
 CPU_CAP = 300_000
 NO_CAP = 2**31
@@ -57,18 +57,21 @@ class DensificationOptions:
     def check(self) -> None:
         """Raises a `UserError` that names the flag, its value and what is allowed."""
         for flag in ("densification_interval", "opacity_reset_interval"):
-            if getattr(self, flag) < 1:
-                raise UserError(f"--{flag} {getattr(self, flag)}: at least 1 is needed")
+            demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "at least 1")
         for flag in ("densify_grad_threshold", "percent_dense", "noise_lr"):
-            if not 0 <= getattr(self, flag) < math.inf:
-                raise UserError(f"--{flag} {getattr(self, flag)}: allowed are finite numbers of at least 0")
+            value = getattr(self, flag)
+            demand(0 <= value < math.inf, flag, value, "a finite number >= 0")
         for flag in ("opacity_reg", "scale_reg"):
-            if not (getattr(self, flag) == -1 or 0 <= getattr(self, flag) < math.inf):
-                raise UserError(f"--{flag} {getattr(self, flag)}: allowed are -1 (automatic), 0 or more")
-        if self.max_gaussians < -1:
-            raise UserError(
-                f"--max_gaussians {self.max_gaussians}: allowed are -1 (automatic), 0 (none) or a count"
+            value = getattr(self, flag)
+            demand(
+                value == -1 or 0 <= value < math.inf, flag, value, "-1 (automatic), or a finite number >= 0"
             )
+        demand(
+            self.max_gaussians >= -1,
+            "max_gaussians",
+            self.max_gaussians,
+            "-1 (automatic), 0 (none) or a count",
+        )
 
     def cap(self, device: str) -> int:
         """The cap in force on "cpu" or "cuda"."""

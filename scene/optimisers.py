@@ -7,7 +7,7 @@ import torch
 from torch.nn import ParameterDict
 from torch.optim import Optimizer
 
-from utils.errors import UserError
+from utils.errors import demand
 
 
 @dataclass
@@ -32,8 +32,7 @@ class OptimiserOptions:
     def check(self) -> None:
         """Raises a `UserError` that names the flag, its value and what is allowed."""
         for flag, value in vars(self).items():
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"--{flag} {value}: allowed are finite numbers of at least 0")
+            demand(0 <= value < math.inf, flag, value, "a finite number >= 0")
 
 
 def position_lr(options: OptimiserOptions, iteration: int, extent: float) -> float:

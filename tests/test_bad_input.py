@@ -3,6 +3,7 @@
 import errno
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from utils.errors import run_program as end_program
         (["--max_gaussians", "-5"], "--max_gaussians -5"),
         (["--densify_grad_threshold", "nan"], "--densify_grad_threshold nan"),
         (["--opacity_reg", "-0.5"], "--opacity_reg -0.5"),
-        (["--resolution", "0"], "--resolution is 0"),
+        (["--resolution", "0"], "--resolution 0"),
         (["--lambda_sds", "-0.1"], "--lambda_sds -0.1"),
         (["--n_views", "99"], "--n_views 99"),
         (["--train_test_exp"], "--train_test_exp is not supported"),
@@ -104,3 +105,10 @@ def test_an_output_that_lies_in_a_file_is_one_message(small_scene, tmp_path, cap
         with pytest.raises(SystemExit) as end:
             end_program(partial(run_train, small_scene, model, "--iterations", 1))
         assert end.value.code == 2 and str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_an_output_that_nobody_can_make_is_one_message(small_scene, capsys):
+    with pytest.raises(SystemExit) as end:
+        end_program(partial(run_train, small_scene, Path("/proc/nowhere/model"), "--iterations", 1))
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.startswith("error: /proc") and said.count("\n") == 1

@@ -148,6 +148,28 @@ def test_alpha_is_dropped_as_in_the_reference(model):
     assert read(model / "per_view.json") == before
 
 
+def add_masks(method: Path, black: list[str]) -> None:
+    """A mask for each of three views: white, or all black where the name says so."""
+    (method / "masks").mkdir()
+    for name in ("00000.png", "00001.png", "00002.png"):
+        Image.new("L", (56, 40), 0 if name in black else 255).save(method / "masks" / name)
+
+
+def test_a_view_without_a_pixel_that_counts_is_left_out_and_named(model, capsys):
+    add_masks(model / "test/ours_7000", black=["00001.png"])
+    main(Options(model_paths=(str(model),), lpips_net="none"))
+    warning = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warning) == 1 and "ours_7000/masks/00001.png" in warning[0]
+    means, views = (read(model / name)["ours_7000"] for name in ("results.json", "per_view.json"))
+    for metric in ("PSNR", "SSIM"):
+        assert list(views[metric]) == ["00000.png", "00002.png"]
+        assert means[metric] == pytest.approx(np.mean(list(views[metric].values())))
+
+
+def break_masks(model: Path) -> None:
+    add_masks(model / "test/ours_7000", black=["00000.png", "00001.png", "00002.png"])
+
+
 def break_nothing_rendered(model: Path) -> None:
     shutil.rmtree(model / "test")
 
@@ -195,6 +217,7 @@ def break_folder(model: Path) -> None:
         (break_text, "00000.png cannot be read"),
         (break_depth, "more than 8 bits"),
         (break_empty, "test set is empty"),
+        (break_masks, "masks of all 3 views of ours_7000 are black"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(model, breaking, words):

@@ -33,7 +33,7 @@ from tools.example_scene.points import find_tracks
 from tools.example_scene.still_life import still_life
 from tools.studio.materials import Item
 from tools.studio.renderer import load_mitsuba, picture
-from utils.errors import UserError, run_program
+from utils.errors import UserError, demand, run_program
 from utils.files import whole_file, write_json
 from utils.options import parse
 
@@ -61,8 +61,7 @@ class Options:
     def check(self) -> None:
         """Raises a `UserError` for a number out of its range."""
         for name, least in (("samples", 1), ("width", 16), ("height", 16), ("views", 2), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} is {getattr(self, name)}; it must be at least {least}")
+            demand(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
 
 
 def dome(rng: Generator, views: int, width: int, height: int) -> list[Camera]:

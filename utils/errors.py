@@ -17,7 +17,7 @@ class UserError(Exception):
 def demand(holds: bool, flag: str, value: object, allowed: str) -> None:
     """Raises `UserError` with the flag, its value and what is allowed, unless `holds`."""
     if not holds:
-        raise UserError(f"--{flag} {value}: allowed is {allowed}")
+        raise UserError(f"--{flag} {'(empty)' if value == '' else value}: allowed is {allowed}")
 
 
 @dataclass
@@ -68,11 +68,13 @@ def run_program(program: Callable[[], object]) -> NoReturn:
             errno.ENOSPC: "the disk is full; free some space or choose another --model_path",
             errno.EDQUOT: "the disk quota is used up; free some space or choose another --model_path",
             errno.EFBIG: "the file grows larger than the file system or a limit of this account allows",
+            errno.ENOENT: "there is no such file or folder, and it cannot be made here; check the path",
             errno.ENOTDIR: "a part of this path is a file; choose another folder",
             errno.EEXIST: "this is a file where a folder is needed; choose another folder",
             errno.EISDIR: "this is a folder where a file is to be written; choose another name",
             errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
             errno.EACCES: "permission denied; choose a folder that you may write to",
+            errno.EPERM: "the operation is not permitted here; choose a folder that you may write to",
             errno.EROFS: "the file system is read-only; choose a folder that you may write to",
         }
         if failure.errno not in reasons:

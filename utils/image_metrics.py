@@ -31,11 +31,17 @@ class LpipsUnavailable(Exception):
     """The backbone's weights are neither here nor to be had; the message is one line on how to get them."""
 
 
+def any_counts(weight: Tensor | None) -> bool:
+    """Whether a mask, (H, W) in [0, 1], leaves a pixel to compare; None leaves all."""
+    return weight is None or bool((weight > 0.5).any())
+
+
 @torch.no_grad()
 def psnr(image: Tensor, target: Tensor, weight: Tensor | None = None) -> float:
     """Peak signal-to-noise ratio in dB, 20 log10(1 / sqrt(MSE)), over all channels of the pixels that count.
 
-    Infinity where the images are equal. Summed in float64 in one thread: the same bits at any thread count.
+    Infinity where the images are equal, NaN where no pixel counts. Summed in float64 in one thread: the same
+    bits at any thread count.
 
     Args:
         image, target: any one shape (..., H, W), float in [0, 1].

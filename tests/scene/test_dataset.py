@@ -283,12 +283,12 @@ def test_paths_are_absolute_and_the_rest_has_the_references_defaults(monkeypatch
     ],
 )
 def test_bad_values_are_named_with_what_is_allowed(tmp_path, flag, value):
-    with pytest.raises(UserError, match=rf"--{flag} is {re.escape(str(value)) or 'empty'}; allowed: [-\w]+"):
+    with pytest.raises(UserError, match=rf"--{flag} {re.escape(str(value)) or '.empty.'}: allowed is [-\w]+"):
         load(tmp_path, **{flag: value})
 
 
 def test_no_source_path_is_named():
-    with pytest.raises(UserError, match=r"--source_path is empty"):
+    with pytest.raises(UserError, match=r"--source_path \(empty\)"):
         load("")
 
 

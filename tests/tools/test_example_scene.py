@@ -248,5 +248,5 @@ def test_the_tool_makes_goes_on_with_and_repeats_a_scene(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("name", "value"), [("samples", 0), ("width", 8), ("views", 1), ("seed", -1)])
 def test_a_number_out_of_range_is_refused_by_name(name: str, value: int) -> None:
-    with pytest.raises(UserError, match=f"--{name} is {value}"):
+    with pytest.raises(UserError, match=f"--{name} {value}: allowed is"):
         make_example_scene.main(Options(**{name: value}))  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ import pytest
 from utils.kernels import announce_compiling
 
 KERNELS = """
-from pathlib import Path
 from helper import compiler, increment
 
 @compiler.serial_kernel
