@@ -275,9 +275,7 @@ def test_a_mask_takes_its_pixels_out_of_training_and_its_figures(small_scene, tm
         for path in sorted((folder / "train").glob("*.png")):
             pixels = np.asarray(Image.open(path)).copy()
             mask = np.full(pixels.shape[:2], 255, np.uint8)
-            mask[:, : None if path.name == "r_5.png" else 16] = (
-                0  # r_5.png is one of the five tested
-            )
+            mask[:, : None if path.name == "r_5.png" else 16] = 0  # r_5.png is one of the five tested
             (folder / "masks/train").mkdir(parents=True, exist_ok=True)
             Image.fromarray(mask).save(folder / "masks/train" / path.name)
             if name == "poisoned":
