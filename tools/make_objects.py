@@ -14,19 +14,21 @@ import dataclasses
 import importlib.metadata
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, from anywhere
 
 from tools.procedural.families import FAMILIES
-from tools.procedural.pictures import Shots, cameras, files_of, objects, take
+from tools.procedural.pictures import Shots, files_of, take
 from tools.procedural.plan import SPLITS, Plan, View, row
+from tools.procedural.posed import files_of_posed, take_posed
 from tools.studio.batch import work_through
 from tools.studio.cameras import spread_on_sphere
 from tools.studio.captioned_sets import keep_settings, write_metadata
-from tools.studio.posed_sets import write_transforms
 from tools.studio.renderer import load_mitsuba
 from utils.errors import demand, run_program
 from utils.options import parse
@@ -54,27 +56,32 @@ class Options:
     """Families that no training picture shows."""
     held_out_share: float = 0.08
     """Part of the instances in each of the two held-out splits."""
+    still_life_share: float = 0.1
+    """Part of the instances that are still lifes: two or three objects of different families and colours."""
     posed: bool = False
     """Write a folder for each object: pictures all round it, with the cameras' poses."""
     train_views: int = 24
     """With --posed: pictures to train on."""
     test_views: int = 8
     """With --posed: pictures to test on, between the others."""
+    points: int = 2000
+    """With --posed: points to start training from, on the surfaces; 0: none, train.py takes random ones."""
 
     def check(self) -> None:
         """Raises a `UserError` for a number out of its range."""
         least = {"count": 1, "seed": 0, "resolution": 16, "samples": 1, "workers": 1, "views_per_instance": 1}
-        for name, low in {**least, "train_views": 2, "test_views": 1}.items():
+        for name, low in {**least, "train_views": 2, "test_views": 1, "points": 0}.items():
             demand(getattr(self, name) >= low, name, getattr(self, name), f"{low} or more")
         most = len(FAMILIES) - 1
         demand(
             0 <= self.held_out_families <= most, "held_out_families", self.held_out_families, f"0 to {most}"
         )
         demand(0 <= self.held_out_share <= 0.5, "held_out_share", self.held_out_share, "0 to 0.5")
+        demand(0 <= self.still_life_share <= 1, "still_life_share", self.still_life_share, "0 to 1")
 
     def plan(self) -> Plan:
         """What the set shows."""
-        return Plan(self.seed, self.held_out_families, self.held_out_share)
+        return Plan(self.seed, self.held_out_families, self.held_out_share, self.still_life_share)
 
 
 def captioned_shots(options: Options, folder: Path) -> list[Shots]:
@@ -106,19 +113,6 @@ def posed_shots(options: Options, folder: Path) -> list[Shots]:
     return result
 
 
-def write_poses(folder: Path, shots: Shots) -> None:
-    """Writes both transforms files of an object whose pictures are all there."""
-    placed = cameras(shots, objects(shots.plan, shots.instance))
-    home = folder / f"{shots.instance.number:06d}"
-    for split in ("train", "test"):
-        chosen = [
-            dataclasses.replace(camera, name=f"{split}/{path.stem}")
-            for (path, _), camera in zip(shots.files, placed, strict=True)
-            if path.parent.name == split
-        ]
-        write_transforms(home, split, chosen)
-
-
 def facts(options: Options) -> dict[str, Any]:
     """What `dataset.json` says beside the settings."""
     kept, held_out = options.plan().families()
@@ -136,23 +130,24 @@ def main(options: Options) -> None:
     options.check()
     load_mitsuba()
     folder = Path(options.output)
-    settings = {
-        name: value
-        for name, value in dataclasses.asdict(options).items()
-        if name not in ("output", "workers")
-    }
+    no_part = {"output", "workers"} | (set() if options.posed else {"points"})
+    settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in no_part}
     keep_settings(folder, settings, facts(options))
-    jobs = (posed_shots if options.posed else captioned_shots)(options, folder)
+    work: Callable[[Shots], None] = take
+    outputs: Callable[[Shots], list[Path]] = files_of
+    if options.posed:
+        jobs = posed_shots(options, folder)
+        work = partial(take_posed, points=options.points)
+        outputs = partial(files_of_posed, points=options.points)
+    else:
+        jobs = captioned_shots(options, folder)
     rows = [
         row(shots.instance, view, path.relative_to(folder).as_posix())
         for shots in jobs
         for path, view in shots.files
     ]
     try:
-        work_through(take, jobs, outputs=files_of, workers=options.workers, unit="instance")
-        if options.posed:
-            for shots in jobs:
-                write_poses(folder, shots)
+        work_through(work, jobs, outputs=outputs, workers=options.workers, unit="instance")
     finally:
         written = write_metadata(folder, rows)
     splits = Counter(row["split"] for row in rows)

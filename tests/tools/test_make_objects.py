@@ -15,7 +15,7 @@ from tools import make_objects
 from tools.make_objects import Options
 from tools.procedural import pictures
 from tools.procedural.appearance import COLOURS, draw_colour
-from tools.procedural.pictures import Shots, cameras, objects, take
+from tools.procedural.pictures import LOOK, Shots, body, cameras, objects, take
 from tools.procedural.plan import Plan
 from utils.errors import UserError, Warnings
 
@@ -98,7 +98,7 @@ def test_other_settings_are_refused_and_the_set_is_left_alone(whole: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("count", 0), ("resolution", 8), ("seed", -1), ("held_out_families", 30), ("held_out_share", 0.6)],
+    [("still_life_share", 1.1), ("count", 0), ("resolution", 8), ("seed", -1), ("held_out_families", 30), ("held_out_share", 0.6)],
 )
 def test_a_number_out_of_range_is_refused_by_name(name: str, value: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--{name} {value}"):
@@ -132,7 +132,7 @@ def test_the_rendered_colour_is_the_named_one(colour: str, tmp_path: Path) -> No
     """The lit side of a matte ball is nearer to its colour than to any other."""
     plan = Plan(0)
     instance = dataclasses.replace(
-        plan.instance(8), family="ball", colour=colour, material="matte", count=1, size="", facing=0.0
+        plan.instance(8), family="ball", colour=colour, material="matte", count=1, size="", facing=0.0, beside=()
     )
     path = tmp_path / "ball.png"
     take(Shots(plan, instance, ((path, plan.described(instance, 0, 20, 20)),), 24, 16))
@@ -142,8 +142,23 @@ def test_the_rendered_colour_is_the_named_one(colour: str, tmp_path: Path) -> No
     assert min(shades, key=lambda name: float(np.linalg.norm(shades[name] - seen))) == colour
 
 
-def test_every_object_is_inside_its_picture_and_on_the_floor() -> None:
-    plan = Plan(1)
+def test_the_objects_of_a_still_life_stand_apart_in_their_own_colours() -> None:
+    plan = Plan(2, still_life_share=1)
+    for number in range(10):
+        instance = plan.instance(number)
+        items = objects(plan, instance)
+        for which, thing in enumerate(instance.things):
+            whole = body(plan, number, thing, which)
+            assert len(items) >= len(whole)
+            shades = [m.colour for _, m in items if m.colour.shape == (3,)]
+            if thing.material == "matte":
+                shade = draw_colour(plan.rng(number, LOOK, *([which] if which else [])), thing.colour)
+                assert any(np.allclose(shade, found) for found in shades)
+
+
+@pytest.mark.parametrize("still_lifes", [0, 1])
+def test_every_object_is_inside_its_picture_and_on_the_floor(still_lifes: float) -> None:
+    plan = Plan(1, still_life_share=still_lifes)
     for number in range(40):
         instance = plan.instance(number)
         view = plan.view(instance, 0)

@@ -1,5 +1,7 @@
 """Captions from attributes, in varied words."""
 
+from collections.abc import Sequence
+
 from numpy.random import Generator
 
 from tools.procedural.families import FAMILIES
@@ -24,24 +26,33 @@ VIEW_WORDS = {
 
 
 def caption(
-    rng: Generator, *, family: str, colour: str, material: str, count: int, size: str, view: str, floor: str
+    rng: Generator, things: Sequence[tuple[str, str, str]], *, count: int, size: str, view: str, floor: str
 ) -> str:
     """A caption; colour, family and count are always named, the rest mostly or sometimes.
 
     Args:
-        size: "small", "large" or "" (not named).
+        things: family, colour and material of each kind of object; a still life has several.
+        count: how many there are of the first, where it is the only one.
+        size: of the first, "small", "large" or "" (not named).
         view: a key of `VIEW_WORDS`.
         floor: what the floor is called.
     """
+    names = [_name(rng, *thing, count=count, size=size) for thing in things]
+    subject = " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    place = f" on a {floor} floor" if rng.random() < 0.35 else ""
+    seen = _one_of(rng, VIEW_WORDS[view]) if rng.random() < 0.7 else ""
+    opening = _one_of(rng, OPENINGS if len(things) == 1 else (*OPENINGS, "a still life of "))
+    return f"{opening}{subject}{place}{seen}"
+
+
+def _name(rng: Generator, family: str, colour: str, material: str, *, count: int, size: str) -> str:
+    """A noun with its article or number and its adjectives."""
     words = [colour, _one_of(rng, MATERIAL_WORDS[material])]
     if rng.random() < 0.3:
         words.reverse()
     noun = family if count == 1 else FAMILIES[family].plural
     name = " ".join(word for word in (size, *words, noun) if word)
-    subject = f"{NUMBERS[count]} {name}" if count > 1 else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-    place = f" on a {floor} floor" if rng.random() < 0.35 else ""
-    seen = _one_of(rng, VIEW_WORDS[view]) if rng.random() < 0.7 else ""
-    return f"{_one_of(rng, OPENINGS)}{subject}{place}{seen}"
+    return f"{NUMBERS[count]} {name}" if count > 1 else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _one_of(rng: Generator, words: tuple[str, ...]) -> str:

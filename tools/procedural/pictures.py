@@ -8,7 +8,7 @@ import numpy as np
 from scene.cameras import Camera
 from tools.procedural.appearance import FLOORS, detail_material, draw_colour, main_material
 from tools.procedural.families import FAMILIES
-from tools.procedural.plan import Instance, Plan, View
+from tools.procedural.plan import Instance, Plan, Thing, View
 from tools.procedural.shapes import DETAILS
 from tools.studio.cameras import direction, fitting_distance, on_sphere
 from tools.studio.captioned_sets import write_picture
@@ -59,30 +59,37 @@ def take(shots: Shots) -> None:
 
 def objects(plan: Plan, instance: Instance) -> list[Item]:
     """The meshes and materials of an instance, on z = 0 about the origin; each object is one unit long."""
-    family, number = FAMILIES[instance.family], instance.number
-    parts = family.make(plan.rng(number, SHAPE))
-    offset, factor = normalising(np.concatenate([mesh.vertices for mesh, _ in parts]))
-    look, place = plan.rng(number, LOOK), plan.rng(number, PLACE)
-    main = main_material(look, draw_colour(look, instance.colour), instance.material)
-    materials = {"main": main, **{name: detail_material(name) for name in DETAILS}}
-    whole = {
-        role: joined([mesh.moved(offset).scaled(factor) for mesh, its in parts if its == role])
-        for role in dict.fromkeys(role for _, role in parts)
-    }
+    made = [
+        (thing, body(plan, instance.number, thing, which)) for which, thing in enumerate(instance.things)
+    ]
+    place = plan.rng(instance.number, PLACE)
     sideways = direction(instance.facing + 90, 0)
     items: list[Item] = []
     reach = 0.0  # how far the row has come
-    for _ in range(instance.count):
-        turn = place.uniform(-10, 10) if family.has_front else place.uniform(0, 360)
-        size = place.uniform(0.85, 1.0) if instance.count > 1 else 1.0
-        turned = {role: mesh.turned(rotation(turn)).scaled(size) for role, mesh in whole.items()}
-        along = np.concatenate([mesh.vertices for mesh in turned.values()]) @ sideways
-        deep = place.uniform(-0.2, 0.2) * (instance.count > 1)
+    for thing, whole in made * instance.count:
+        turn = place.uniform(-10, 10) if thing.has_front else place.uniform(0, 360)
+        size = place.uniform(0.85, 1.0) if instance.in_row else 1.0
+        turned = [(mesh.turned(rotation(turn)).scaled(size), material) for mesh, material in whole]
+        along = _points(turned) @ sideways
+        deep = place.uniform(-0.2, 0.2) * instance.in_row
         at = (reach - along.min()) * sideways + deep * direction(instance.facing, 0)
-        items += [(mesh.moved(at), materials[role]) for role, mesh in turned.items()]
+        items += [(mesh.moved(at), material) for mesh, material in turned]
         reach += float(np.ptp(along)) + place.uniform(0.06, 0.2)
     middle, _ = normalising(_points(items))
     return [(mesh.moved(middle), material) for mesh, material in items]
+
+
+def body(plan: Plan, number: int, thing: Thing, which: int) -> list[Item]:
+    """One object of an instance, the `which`-th of its things: its parts, one unit long."""
+    stream = (which,) if which else ()
+    parts = FAMILIES[thing.family].make(plan.rng(number, SHAPE, *stream))
+    offset, factor = normalising(np.concatenate([mesh.vertices for mesh, _ in parts]))
+    look = plan.rng(number, LOOK, *stream)
+    main = main_material(look, draw_colour(look, thing.colour), thing.material)
+    materials = {"main": main, **{name: detail_material(name) for name in DETAILS}}
+    roles = dict.fromkeys(role for _, role in parts)
+    whole = {role: joined([mesh for mesh, its in parts if its == role]) for role in roles}
+    return [(mesh.moved(offset).scaled(factor), materials[role]) for role, mesh in whole.items()]
 
 
 def stage(plan: Plan, instance: Instance) -> Stage:
@@ -100,7 +107,7 @@ def cameras(shots: Shots, items: list[Item]) -> list[Camera]:
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     places = [(view.azimuth, view.elevation) for _, view in shots.files]
     fill = float(shots.plan.rng(shots.instance.number, CAMERA).uniform(*FILL[shots.instance.size]))
-    fill = ROW_FILL if shots.instance.count > 1 else fill
+    fill = ROW_FILL if shots.instance.in_row else fill
     distances = [fitting_distance(points, middle, *place, fill) for place in places]
     if shots.steady:
         distances = [max(distances)] * len(places)

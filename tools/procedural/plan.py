@@ -1,28 +1,44 @@
 """What a set shows: instances, their attributes and split, the views of them. All from one seed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
-from tools.procedural.appearance import COLOURS, floors_for
+from tools.procedural.appearance import COLOURS, FLOORS, floors_for
 from tools.procedural.captions import caption
 from tools.procedural.families import FAMILIES
 
 SPLITS = ("train", "held_out_instances", "held_out_families")
 ATTRIBUTES, VIEW = 0, 1  # streams of random numbers of an instance; `pictures` has further ones
+STILL_LIFE = 8
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A kind of object, its colour and its material."""
+
+    family: str
+    colour: str
+    material: str
+
+    @property
+    def has_front(self) -> bool:
+        """Whether front, side and back differ."""
+        return FAMILIES[self.family].has_front
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One object, or a group of alike ones, on its stage.
+    """One object, a group of alike ones, or a still life of different ones, on its stage.
 
     Attributes:
         number: which one of the set.
         size: how much of the picture it takes: "small", "large" or "" (in between).
         floor: a key of `appearance.FLOORS`.
-        facing: azimuth in degrees from which it is first seen; a group stands in a row across that direction.
+        facing: azimuth in degrees from which it is first seen; several stand in a row across that direction.
+        beside: in a still life, what stands beside the one object.
     """
 
     number: int
@@ -34,6 +50,22 @@ class Instance:
     size: str
     floor: str
     facing: float
+    beside: tuple[Thing, ...] = ()
+
+    @property
+    def things(self) -> tuple[Thing, ...]:
+        """What is to be seen, without repetition."""
+        return (Thing(self.family, self.colour, self.material), *self.beside)
+
+    @property
+    def in_row(self) -> bool:
+        """Whether several objects stand in a row."""
+        return self.count > 1 or bool(self.beside)
+
+    @property
+    def has_front(self) -> bool:
+        """Whether front, side and back of all that is to be seen differ."""
+        return all(thing.has_front for thing in self.things)
 
 
 @dataclass(frozen=True)
@@ -54,11 +86,13 @@ class Plan:
         seed: 0 or more.
         held_out_families: how many families no training picture shows.
         held_out_share: part of the instances in each of the two held-out splits.
+        still_life_share: part of the instances that are still lifes.
     """
 
     seed: int
     held_out_families: int = 4
     held_out_share: float = 0.08
+    still_life_share: float = 0.1
 
     def rng(self, number: int, *stream: int) -> Generator:
         """The generator of an instance for one purpose."""
@@ -82,7 +116,7 @@ class Plan:
         floors, materials = floors_for(colour), FAMILIES[family].materials
         count = int(rng.choice([1, 2, 3], p=[0.74, 0.15, 0.11]))
         size = ("", "small", "large")[int(rng.choice(3, p=[0.78, 0.11, 0.11]))]
-        return Instance(
+        drawn = Instance(
             number,
             split,
             family,
@@ -93,16 +127,32 @@ class Plan:
             floor=floors[int(rng.integers(len(floors)))],
             facing=_draw_azimuth(rng, FAMILIES[family].has_front),
         )
+        rng = self.rng(number, STILL_LIFE)
+        return self._still_life(rng, drawn, names) if rng.random() < self.still_life_share else drawn
+
+    def _still_life(self, rng: Generator, drawn: Instance, names: list[str]) -> Instance:
+        """What was drawn, once, and one or two of other families and colours beside it."""
+        count = int(rng.integers(1, 3))
+        families = rng.permutation([name for name in names if name != drawn.family])[:count].tolist()
+        colours = rng.permutation([name for name in COLOURS if name != drawn.colour])[:count].tolist()
+        beside = []
+        for family, colour in zip(families, colours, strict=False):
+            materials = FAMILIES[family].materials
+            beside.append(Thing(family, colour, materials[int(rng.integers(len(materials)))]))
+        mixed = replace(drawn, count=1, size="", beside=tuple(beside))
+        floors = [name for name in FLOORS if all(name in floors_for(t.colour) for t in mixed.things)]
+        facing = _draw_azimuth(rng, mixed.has_front)
+        return replace(mixed, floor=floors[int(rng.integers(len(floors)))], facing=facing)
 
     def view(self, instance: Instance, number: int) -> View:
         """The view of that number: the first one faces the instance, the others go round it.
 
-        A group is seen across its row, from one of its two sides, so that none of it hides another.
+        A row is seen across, from one of its two sides, so that none of it hides another.
         """
         rng = self.rng(instance.number, VIEW, number)
-        has_front, azimuth = FAMILIES[instance.family].has_front, instance.facing
-        if number and instance.count == 1:
-            azimuth = _draw_azimuth(rng, has_front)
+        azimuth = instance.facing
+        if number and not instance.in_row:
+            azimuth = _draw_azimuth(rng, instance.has_front)
         elif number:
             azimuth += rng.uniform(-30, 30) + 180 * rng.integers(2)
         elevation = rng.uniform(50, 72) if rng.random() < 0.25 else rng.uniform(8, 32)
@@ -111,12 +161,10 @@ class Plan:
     def described(self, instance: Instance, number: int, azimuth: float, elevation: float) -> View:
         """The view from a given place, in degrees, with the words for it."""
         azimuth = (float(azimuth) + 180) % 360 - 180
-        view = view_word(azimuth, elevation, FAMILIES[instance.family].has_front)
+        view = view_word(azimuth, elevation, instance.has_front)
         text = caption(
             self.rng(instance.number, VIEW, number, 1),
-            family=instance.family,
-            colour=instance.colour,
-            material=instance.material,
+            [(thing.family, thing.colour, thing.material) for thing in instance.things],
             count=instance.count,
             size=instance.size,
             view=view,
@@ -135,6 +183,7 @@ def row(instance: Instance, view: View, file_name: str) -> dict[str, Any]:
         "material": instance.material,
         "count": instance.count,
         "size": instance.size,
+        "beside": [asdict(thing) for thing in instance.beside],
         "floor": instance.floor,
         "view": view.view,
         "azimuth": view.azimuth,

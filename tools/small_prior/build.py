@@ -28,6 +28,8 @@ from utils.files import write_json
 from utils.options import save_settings, to_plain
 from utils.run_folder import resumes, versions
 
+COPIES = 2
+"""Changed copies of each picture that the U-Net learns from; captions stay true of them."""
 MAY_DIFFER = frozenset({"output", "stage", "samples", "sample_steps"})
 WEIGHTS = {
     "unet": UNet2DConditionModel,
@@ -93,6 +95,7 @@ def train_clip(options: BuildOptions, pictures: dict[str, Pictures], base: Path,
         lr_warmup=100,
         weight_decay=0.1,
         checkpoint_interval=200,
+        precision=options.precision,
         seed=options.seed,
     )
     _fit(task, training, base.parent / "clip", warnings)
@@ -114,6 +117,7 @@ def train_vae(options: BuildOptions, pictures: dict[str, Pictures], base: Path, 
         weight_decay=0.0,
         ema=0.995,
         checkpoint_interval=200,
+        precision=options.precision,
         seed=options.seed,
     )
     _fit(task, training, base.parent / "vae", warnings)
@@ -141,7 +145,9 @@ def train_unet(options: BuildOptions, base: Path) -> None:
             resume=True,
             validation_pictures=64,
             samples=0,
-            preprocessing=PreprocessingOptions(resolution=RESOLUTION),
+            preprocessing=PreprocessingOptions(
+                resolution=RESOLUTION, augmented_copies=COPIES, augment_flip=True, augment_crop=0.06
+            ),
             training=TrainingOptions(
                 steps=options.unet_steps,
                 minutes=options.unet_minutes,
@@ -150,6 +156,7 @@ def train_unet(options: BuildOptions, base: Path) -> None:
                 lr_warmup=100,
                 ema=0.995,
                 checkpoint_interval=200,
+                precision=options.precision,
                 seed=options.seed,
             ),
         )

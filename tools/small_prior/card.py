@@ -119,9 +119,9 @@ def _made(record: dict[str, Any], measured: dict[str, Any]) -> list[str]:
     """Data, command, and the stages."""
     options = record["options"]
     flags = [
-        f"--{name} {options[name]:g}"
-        for name in options
-        if name.startswith(("vae_", "clip_", "unet_", "seed")) and options[name]
+        f"--{name} {value:g}" if isinstance(value, int | float) else f"--{name} {value}"
+        for name, value in options.items()
+        if name.startswith(("vae_", "clip_", "unet_", "seed", "precision")) and value
     ]
     lines = []
     for made in record["sets"]:

@@ -68,8 +68,7 @@ class Matching:
 
     def loss(self, rows: Tensor, random: torch.Generator) -> Tensor:
         """Cross-entropy in both directions; equal captions share their target."""
-        shifts = torch.randint(-6, 7, (2,), generator=random).tolist()
-        pixels = self.training.batch(rows).roll(shifts, dims=(2, 3)) * 2 - 1
+        pixels = jittered(self.training.batch(rows), random) * 2 - 1
         logits = self.network(input_ids=self.tokens[rows], pixel_values=pixels).logits_per_image
         equal = (self.same[rows, None] == self.same[rows]).float()
         target = equal / equal.sum(dim=1, keepdim=True)
@@ -89,6 +88,23 @@ class Matching:
             }
             for name, held in self.held_out.items()
         }
+
+
+def jittered(pictures: Tensor, random: torch.Generator) -> Tensor:
+    """(B, 3, H, W) in [0, 1]: each picture mirrored or not, moved, larger or smaller, and brighter or darker.
+
+    By so little that captions stay true: they say "small" and "large", and know grey from white.
+    """
+    count = len(pictures)
+    uniform = torch.rand(4, count, generator=random) * 2 - 1
+    mirrored = torch.rand(count, generator=random) < 0.5
+    zoom = 1 + 0.08 * uniform[0]
+    affine = torch.zeros(count, 2, 3)
+    affine[:, 0, 0], affine[:, 1, 1] = torch.where(mirrored, -zoom, zoom), zoom
+    affine[:, :, 2] = 0.1 * uniform[1:3].T
+    grid = nn.functional.affine_grid(affine, list(pictures.shape), align_corners=False)
+    moved = nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    return (moved * (1 + 0.12 * uniform[3]).view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 @torch.no_grad()

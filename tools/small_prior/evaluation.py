@@ -103,7 +103,7 @@ def measure_samples(
 ) -> dict[str, Any]:
     """Shares of samples with the colour and the family of the caption; the judges' own shares on renders."""
     vision, _, _ = load_towers(folder)
-    held = pictures[INSTANCES]
+    held = pictures[INSTANCES].of_one_kind()
     random = torch.Generator().manual_seed(options.seed)
     chosen = held.chosen(torch.randperm(len(held), generator=random)[: options.samples].tolist())
     states = encode_prompts(folder, ["", *chosen.captions], CPU, torch.float32, warnings)
@@ -119,7 +119,7 @@ def measure_samples(
     )
     write_sheet(Path(options.output) / SHEET, drawn[:SHOWN], chosen.captions[:SHOWN], columns=8)
 
-    colours, families = ColourJudge(pictures[TRAIN]), FamilyJudge(vision, held)
+    colours, families = ColourJudge(pictures[TRAIN].of_one_kind()), FamilyJudge(vision, held)
     shown = Pictures((drawn * 255 + 0.5).to(torch.uint8), chosen.captions, chosen.attributes)
     return {
         "count": len(chosen),

@@ -46,6 +46,8 @@ class BuildOptions:
     """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
     unet_batch: int = 32
     """Latents in a step of the U-Net."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format inside the networks while they learn; bfloat16 pays on processors that compute in it."""
     samples: int = 200
     """Pictures drawn for the evaluation."""
     sample_steps: int = 25

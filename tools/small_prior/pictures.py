@@ -41,6 +41,10 @@ class Pictures:
         """(B, 3, 128, 128) float32 in [0, 1] of (B,) int64 rows."""
         return self.pixels[rows].float() / 255
 
+    def of_one_kind(self) -> Pictures:
+        """Those that are no still lifes, so that one colour and one family describe them."""
+        return self.chosen([row for row, told in enumerate(self.attributes) if not told.get("beside")])
+
     def chosen(self, rows: Sequence[int]) -> Pictures:
         """Only these rows."""
         return Pictures(

@@ -31,6 +31,28 @@ def test_the_seed_chooses_families_and_instances() -> None:
     assert [Plan(4).instance(number) for number in range(5)] != INSTANCES[:5]
 
 
+def test_a_share_of_the_instances_are_still_lifes_of_different_things() -> None:
+    mixed = [instance for instance in INSTANCES if instance.beside]
+    assert len(mixed) / len(INSTANCES) == pytest.approx(0.1, abs=0.02)
+    assert {len(instance.things) for instance in mixed} == {2, 3}
+    _, held_out = PLAN.families()
+    for instance in mixed:
+        assert (instance.count, instance.size) == (1, "")
+        assert len({thing.family for thing in instance.things}) == len(instance.things)
+        assert len({thing.colour for thing in instance.things}) == len(instance.things)
+        for thing in instance.things:
+            assert (thing.family in held_out) == (instance.split == "held_out_families")
+            assert instance.floor in floors_for(thing.colour)
+    assert not any(Plan(3, still_life_share=0).instance(number).beside for number in range(200))
+
+
+def test_without_still_lifes_all_other_instances_are_the_same() -> None:
+    plain = Plan(3, still_life_share=0)
+    assert [i for i in INSTANCES if not i.beside] == [
+        plain.instance(i.number) for i in INSTANCES if not i.beside
+    ]
+
+
 def test_nothing_is_held_out_where_nothing_is_asked_for() -> None:
     plan = Plan(0, held_out_families=0, held_out_share=0.0)
     assert {plan.instance(number).split for number in range(100)} == {"train"}
@@ -44,10 +66,11 @@ def test_captions_say_what_the_attributes_say(number: int) -> None:
         view = PLAN.view(instance, number)
         text = re.sub(r" on a [a-z ]+ floor", "", view.text)
         words = set(re.findall("[a-z]+", text))
-        assert instance.colour in words
-        assert not words & other_colours[instance.colour]
-        noun = instance.family if instance.count == 1 else FAMILIES[instance.family].plural
-        assert noun in words
+        for thing in instance.things:
+            assert thing.colour in words
+            assert (thing.family if instance.count == 1 else FAMILIES[thing.family].plural) in words
+        if not instance.beside:
+            assert not words & other_colours[instance.colour]
         assert words & set(NUMBERS.values()) == ({NUMBERS[instance.count]} if instance.count > 1 else set())
         assert words & {"small", "large"} == ({instance.size} if instance.size else set())
         if text != view.text:
@@ -70,7 +93,7 @@ def test_views_are_called_by_where_they_are_from() -> None:
 
 def test_a_row_is_seen_across() -> None:
     for instance in INSTANCES:
-        if instance.count > 1:
+        if instance.in_row:
             for number in range(4):
                 away = (PLAN.view(instance, number).azimuth - instance.facing + 90) % 180 - 90
                 assert abs(away) <= 30.01

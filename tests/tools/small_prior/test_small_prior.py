@@ -15,7 +15,7 @@ from sds_guidance.prior import LatentDiffusionPrior
 from sds_guidance.text import encode_prompts
 from tools.small_prior.autoencoder import new_vae, round_trip_psnr, standardise_latents
 from tools.small_prior.build import build, new_scheduler, new_unet
-from tools.small_prior.contrastive import new_clip, recall, save_towers, token_ids
+from tools.small_prior.contrastive import jittered, new_clip, recall, save_towers, token_ids
 from tools.small_prior.judges import ColourJudge, salient
 from tools.small_prior.options import BuildOptions
 from tools.small_prior.pictures import Pictures, load_pictures
@@ -67,6 +67,18 @@ def test_words_of_the_captions_are_one_token_and_others_are_spelt(tokenizer):
     assert len(unknown) > 4 + 2
     assert tokenizer.unk_token_id not in unknown[1:-1]
     assert "blurry" in tokenizer.decode(unknown)
+
+
+def test_pictures_are_jittered_by_little_and_each_by_itself():
+    random = torch.Generator().manual_seed(0)
+    row = torch.linspace(0.2, 0.6, 64).expand(3, 64, 64)
+    found = jittered(row.expand(40, -1, -1, -1), random)
+    assert found.shape == (40, 3, 64, 64)
+    rising = found[:, 0, 32, 63] > found[:, 0, 32, 0]
+    assert 10 < int(rising.sum()) < 30  # about half are mirrored
+    middles = found[:, :, 24:40, 24:40].mean(dim=(1, 2, 3))
+    assert middles.unique().numel() == 40
+    assert (middles - 0.4).abs().max() < 0.12 * 0.4 + 0.05 * 0.4 + 1e-3
 
 
 def test_the_text_tower_gives_guidance_the_states_that_it_was_trained_with(tokenizer, tmp_path):
