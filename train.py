@@ -218,7 +218,7 @@ def train(
         rendering = see(camera, absgrad=options.densification.absgrad)
         rendering.rgb.retain_grad()
         target, weight = photograph(camera).target(background, engine.device)
-        loss = photometric_loss(rendering.rgb.clamp(0, 1), target, weight, options.lambda_dssim)
+        loss = photometric_loss(rendering.rgb.clamp(max=1), target, weight, options.lambda_dssim)
         loss = loss + densification.regularisation(gaussians)
         densification.before_backward(rendering.info)
         loss.backward()
@@ -228,7 +228,7 @@ def train(
         state.iteration = iteration
 
         if iteration % 10 == 0 or guided:
-            report(progress, log, state, loss, psnr(rendering.rgb.clamp(0, 1), target, weight), guided)
+            report(progress, log, state, loss, psnr(rendering.rgb.clamp(max=1), target, weight), guided)
         if iteration in options.test_iterations:
             plain = partial(look, sh_degree=sh_degree, background=usual_background)
             evaluate(plain, usual_background, scene, log, iteration, options.quiet)

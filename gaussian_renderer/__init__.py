@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class Rendering:
     rgb: Tensor
     alpha: Tensor
     depth: Tensor | None
-    info: dict
+    info: MutableMapping[str, Any]
 
 
 def render(
@@ -66,10 +66,11 @@ def render(
         radius_clip: pixels; Gaussians of at most this radius are not drawn.
     """
     device = gaussians["means"].device
+    scales = torch.exp(gaussians["scales"])
     image, alpha, info = engine.rasterization(
         means=gaussians["means"],
         quats=gaussians["quats"],
-        scales=torch.exp(gaussians["scales"]) * scaling_modifier,
+        scales=scales if scaling_modifier == 1 else scales * scaling_modifier,
         opacities=sigmoid(gaussians["opacities"]),
         colors=(gaussians["sh0"], gaussians["shN"]),
         viewmats=camera.world_to_camera[None].to(device),

@@ -4,6 +4,7 @@ Iterations count from 1. The hooks see the photograph's view only, so guidance n
 """
 
 import math
+from collections.abc import MutableMapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,11 +104,10 @@ class CappedStrategy(DefaultStrategy):
     @torch.no_grad()
     def _update_state(self, params, state, info, packed=False):
         """As gsplat's for one camera, in a few passes whose bits do not depend on the number of threads."""
-        means2d, visible = info[self.key_for_gradient], (info["radii"][0] > 0).all(dim=-1)
+        means2d, seen = info[self.key_for_gradient], (info["radii"][0].amin(dim=-1) > 0).float()
         gradient = (means2d.absgrad if self.absgrad else means2d.grad)[0]
         x, y = gradient[:, 0] * (info["width"] / 2), gradient[:, 1] * (info["height"] / 2)
-        seen = visible.float()
-        for name, increment in (("grad2d", (x * x + y * y).sqrt() * seen), ("count", seen)):
+        for name, increment in (("grad2d", torch.hypot(x, y) * seen), ("count", seen)):
             state[name] = increment if state[name] is None else state[name].add_(increment)
 
     @torch.no_grad()
@@ -169,7 +169,7 @@ class Densification:
             loss = loss + scale * gaussians["scales"].exp().mean()
         return loss
 
-    def before_backward(self, info: dict[str, Any]) -> None:
+    def before_backward(self, info: MutableMapping[str, Any]) -> None:
         """Asks the rasteriser's `info` for the gradients that the statistics need."""
         if isinstance(self.strategy, CappedStrategy):
             info["means2d"].retain_grad()
@@ -180,7 +180,7 @@ class Densification:
         gaussians: ParameterDict,
         optimisers: dict[str, Optimizer],
         iteration: int,
-        info: dict[str, Any],
+        info: MutableMapping[str, Any],
         means_lr: float,
     ) -> None:
         """Gathers statistics, and clones, splits, prunes, relocates or resets where the schedule says so.

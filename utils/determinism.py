@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def seed_everything(seed: int) -> None:
@@ -28,7 +29,23 @@ def threads() -> dict[str, int]:
 
 def sigmoid(logits: Tensor) -> Tensor:
     """1 / (1 + exp(-logits)), any shape, with bits that do not depend on the number of threads."""
-    return 1 / (1 + torch.exp(-logits.clamp(min=-80)))
+    return _Sigmoid.apply(logits)
+
+
+class _Sigmoid(torch.autograd.Function):
+    """In place, and with the derivative in closed form: half the passes through memory."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor) -> Tensor:
+        result = logits.clamp(min=-80).neg_().exp_().add_(1).reciprocal_()
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (result,) = ctx.saved_tensors
+        return (1 - result).mul_(result).mul_(gradient)
 
 
 @contextmanager

@@ -1,5 +1,11 @@
 """`rasterization`: gsplat's contract, checked; projection, colours, tile lists and blending joined."""
 
+from collections import UserDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +16,20 @@ from gaussian_renderer.cpu.tiles import TILE, sorting_keys, tile_lists
 
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 RASTERIZE_MODES = ("classic", "antialiased")
+
+
+class Meta(UserDict[str, Any]):
+    """What a pass leaves for those who need it; the sorting keys of all pairs are made when first asked for."""
+
+    def __init__(self, known: dict[str, Any], sort: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
+        super().__init__({**known, "isect_ids": None, "flatten_ids": None})
+        self._sort = sort
+
+    def __getitem__(self, name: str) -> Any:
+        if name in ("isect_ids", "flatten_ids") and self.data[name] is None:
+            gaussians, keys = self._sort()
+            self.data |= {"isect_ids": torch.from_numpy(keys), "flatten_ids": torch.from_numpy(gaussians)}
+        return super().__getitem__(name)
 
 
 def rasterization(
@@ -36,7 +56,7 @@ def rasterization(
     rasterize_mode: str = "classic",
     channel_chunk: int = 32,
     **unsupported,
-) -> tuple[Tensor, Tensor, dict]:
+) -> tuple[Tensor, Tensor, Meta]:
     """Images of Gaussians seen by cameras, as `gsplat.rasterization` (1.5.3) makes them, on the CPU.
 
     Differentiable in means, quats, scales, opacities, colors, viewmats and backgrounds. Two differences:
@@ -71,7 +91,7 @@ def rasterization(
     Returns:
         colours: (C, H, W, D or D + 1 or 1) float32 (in memory, channels lie before rows).
         alphas: (C, H, W, 1) float32.
-        meta: gsplat's dictionary, unpacked layout.
+        meta: gsplat's dictionary, unpacked layout; `isect_ids` and `flatten_ids` are made when asked for.
 
     Raises:
         ValueError: a tensor of wrong shape, type or device, or a value out of range; names the argument.
@@ -86,7 +106,8 @@ def rasterization(
         means, quats, scales, opacities, viewmats, Ks,
         width, height, eps2d, near_plane, far_plane, radius_clip, antialiased,
     )  # fmt: skip
-    shown_opacities = opacities.expand(cameras, -1)
+    # For one camera a view, since the way back from `expand` is a sum.
+    shown_opacities = opacities[None] if cameras == 1 else opacities.expand(cameras, -1)
     if antialiased:
         shown_opacities = shown_opacities * compensations
 
@@ -105,11 +126,10 @@ def rasterization(
     arrays = [tensor.detach().contiguous().numpy() for tensor in projected]
     lists = tile_lists(columns, rows, *arrays)
     image, alphas = blend(means2d, conics, values, shown_opacities, lists, width, height, absgrad)
-    gaussians, keys = sorting_keys(lists, arrays[2], columns * rows)
     image = _finish(image, alphas, backgrounds, render_mode)
 
     tiles_per_gauss = torch.from_numpy(lists.slot_offsets).diff().view(radii.shape[:2])
-    meta = {
+    known = {
         "batch_ids": None,
         "camera_ids": None,
         "gaussian_ids": None,
@@ -121,8 +141,6 @@ def rasterization(
         "tile_width": columns,
         "tile_height": rows,
         "tiles_per_gauss": tiles_per_gauss,
-        "isect_ids": torch.from_numpy(keys),
-        "flatten_ids": torch.from_numpy(gaussians),
         "isect_offsets": torch.from_numpy(lists.offsets[:-1]).view(cameras, rows, columns),
         "width": width,
         "height": height,
@@ -130,6 +148,7 @@ def rasterization(
         "n_batches": 1,
         "n_cameras": cameras,
     }
+    meta = Meta(known, partial(sorting_keys, lists, arrays[2], columns * rows))
     return image.permute(0, 2, 3, 1), alphas[..., None], meta
 
 

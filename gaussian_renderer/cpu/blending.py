@@ -18,6 +18,7 @@ from gaussian_renderer.cpu.simd import (
     LANES,
     absolute,
     aligned,
+    aligned_rows,
     bits_at_least,
     first_bit,
     last_bit,
@@ -348,9 +349,10 @@ class _Blend(torch.autograd.Function):
     def backward(ctx, g_image, g_alphas):
         lists, (means2d, conics, colours, opacities) = ctx.lists, ctx.saved_tensors
         channels = _channels(colours)
-        # Whole lines of memory, since they are written in no order; sums come by eight.
-        lines = -(-(MOMENTS + len(channels) + 7) // LANES)
-        pairs = aligned(len(lists.slots) * lines).reshape(-1, lines * LANES)
+        # Whole lines of memory, since they are written in no order; colours' sums come by eight, but for
+        # the first four, which come with four zeros.
+        further = -(-max(len(channels) - 4, 0) // 8) * 8
+        pairs = aligned_rows(len(lists.slots), -(-max(MOMENTS + 8, MOMENTS + 4 + further) // LANES))
         incoming = [gradient.contiguous().view(-1).numpy() for gradient in (g_image, g_alphas)]
         _blend_backward(
             get_num_threads(), lists.offsets, lists.ranks, lists.slots, lists.records, channels,

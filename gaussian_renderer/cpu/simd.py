@@ -352,7 +352,17 @@ def _address_bits(typing, array):
 
 @device_function
 def aligned(count):
-    """An uninitialised float32 array of `count` times sixteen elements, aligned to 64 bytes."""
+    """An uninitialised float32 array of `count` times sixteen elements, aligned to 64 bytes; for kernels."""
     array = np.empty((count + 1) * LANES, np.float32)
     start = -_address_bits(array) // array.itemsize % LANES
     return array[start : start + count * LANES]
+
+
+def aligned_rows(rows, width):
+    """An uninitialised (rows, width x 16) float32 array, aligned to 64 bytes; for what calls kernels.
+
+    `aligned` would be compiled anew in every process that calls it from Python.
+    """
+    array = np.empty((rows * width + 1) * LANES, np.float32)
+    start = -array.ctypes.data // array.itemsize % LANES
+    return array[start : start + rows * width * LANES].reshape(rows, width * LANES)

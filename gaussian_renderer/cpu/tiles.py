@@ -16,6 +16,7 @@ from gaussian_renderer.cpu.lane_functions import log_of_two
 from gaussian_renderer.cpu.simd import (
     LANES,
     aligned,
+    aligned_rows,
     bits_at_least,
     larger,
     load,
@@ -27,6 +28,7 @@ from gaussian_renderer.cpu.simd import (
 
 # A row of a tile is one value of `lanes`, and so is a column.
 TILE = LANES
+TILES_A_PIXEL = np.float32(1 / TILE)
 # Pieces into which the sorted Gaussians are cut for parallel work.
 PIECES = 16
 # log2 of the least alpha that is drawn.
@@ -77,18 +79,20 @@ def _find_visible(radii, colours, visible):
 
 @serial_kernel
 def _depth_order(keys, visible):
-    """Positions of visible Gaussians by rising key (stable), and all ranks: a radix sort, 11 bits a pass."""
+    """Positions of visible Gaussians by rising uint32 key (stable), and all ranks, -1 for what is not drawn.
+
+    A radix sort, eleven bits a pass, of one number for each Gaussian: its key above its position.
+    """
     total = 0
     for n in range(len(visible)):
         total += visible[n]
-    order, other = np.empty(total, np.int32), np.empty(total, np.int32)
-    sorted_keys, other_keys = np.empty(total, np.uint32), np.empty(total, np.uint32)
+    numbers, sorted_numbers = np.empty(total, np.uint64), np.empty(total, np.uint64)
     counts = np.zeros((3, 2048), np.int64)
     i = 0
     for n in range(len(keys)):
         if visible[n]:
-            key = np.uint32(keys[n])
-            order[i], sorted_keys[i] = n, key
+            key = keys[n]
+            numbers[i] = np.uint64(key) << np.uint64(32) | np.uint64(n)
             counts[0, key & 2047] += 1
             counts[1, key >> 11 & 2047] += 1
             counts[2, key >> 22] += 1
@@ -97,16 +101,16 @@ def _depth_order(keys, visible):
         start = 0
         for bucket in range(2048):
             start, counts[digit, bucket] = start + counts[digit, bucket], start
+        shift = np.uint64(32 + 11 * digit)
         for i in range(total):
-            key = sorted_keys[i]
-            bucket = key >> (11 * digit) & 2047
+            bucket = numbers[i] >> shift & np.uint64(2047)
             place = counts[digit, bucket]
             counts[digit, bucket] = place + 1
-            other[place], other_keys[place] = order[i], key
-        order, other = other, order
-        sorted_keys, other_keys = other_keys, sorted_keys
-    rank_of = np.full(len(keys), -1, np.int32)
+            sorted_numbers[place] = numbers[i]
+        numbers, sorted_numbers = sorted_numbers, numbers
+    order, rank_of = np.empty(total, np.int32), np.full(len(keys), -1, np.int32)
     for i in range(total):
+        order[i] = np.int32(numbers[i])
         rank_of[order[i]] = i
     return order, rank_of
 
@@ -185,9 +189,11 @@ def reach(shape, corner_x, corner_y):
 @device_function
 def _box(centre, radius, tiles):
     """First and one past the last of `tiles` tiles in one direction that a box around `centre` meets."""
-    first = min(max((centre - radius) / TILE, 0.0), tiles)
-    last = min(max((centre + radius) / TILE, 0.0), tiles)
-    return math.floor(first), math.ceil(last)
+    radius, most = np.float32(radius), np.float32(tiles)
+    first = min(max((centre - radius) * TILES_A_PIXEL, ZERO), most)
+    last = min(max((centre + radius) * TILES_A_PIXEL, ZERO), most)
+    whole = int(last)
+    return int(first), whole + (np.float32(whole) < last)
 
 
 @kernel
@@ -244,11 +250,10 @@ def tile_lists(
     radii, colours = radii.reshape(-1, 2), colours.reshape(-1, colours.shape[-1])
     visible = np.empty(len(radii), np.bool_)
     _find_visible(radii, colours, visible)
-    order, rank_of = _depth_order(depths.reshape(-1).view(np.int32), visible)
+    order, rank_of = _depth_order(depths.reshape(-1).view(np.uint32), visible)
 
     count = len(order)
-    width = -(-(COLOUR + colours.shape[1]) // LANES)
-    records = aligned(count * width).reshape(count, width * LANES)
+    records = aligned_rows(count, -(-(COLOUR + colours.shape[1]) // LANES))
     candidates, counts = np.empty(count, np.int64), np.zeros(len(radii), np.int32)
     arrays = means2d.reshape(-1, 2), radii, conics.reshape(-1, 3), opacities.reshape(-1), colours
     _describe(rank_of, *arrays, columns, rows, records, candidates)

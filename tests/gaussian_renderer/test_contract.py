@@ -1,6 +1,8 @@
 """The CPU engine keeps gsplat's contract: arguments, refusals, meta; gsplat's own strategy runs on it."""
 
 import inspect
+import subprocess
+import sys
 from typing import Any
 
 import gsplat
@@ -14,6 +16,7 @@ from gaussian_renderer.cpu import rasterization
 from gaussian_renderer.engines import CPU_CANNOT, Engine
 from scene.cameras import Camera
 from tests.gaussian_renderer.scenes import random_scene, run
+from tests.programs import ROOT
 
 THEIRS = inspect.signature(gsplat.rasterization).parameters
 OURS = {
@@ -133,6 +136,29 @@ def test_tile_lists_in_meta():
     assert torch.equal(image, flat.long() // 60)
     starts = torch.searchsorted(image * 6 + tile, torch.arange(12))
     assert torch.equal(starts.int(), offsets)
+
+
+def test_sorting_keys_are_made_when_they_are_asked_for_by_whatever_way():
+    scene = random_scene(0)
+    for ask in (lambda m: m["flatten_ids"], lambda m: m.get("flatten_ids"), lambda m: dict(m)["flatten_ids"]):
+        _, _, meta = rasterization(**scene)
+        assert meta.data["flatten_ids"] is None
+        assert len(ask(meta)) == meta["tiles_per_gauss"].sum() == len(meta["isect_ids"])
+
+
+def test_nothing_is_compiled_again_in_another_process():
+    program = (
+        "from gaussian_renderer.cpu import rasterization\n"
+        "from tests.gaussian_renderer.scenes import random_scene\n"
+        "scene = random_scene(0)\n"
+        "scene['means'].requires_grad_()\n"
+        "rasterization(**scene)[0].sum().backward()"
+    )
+    for _ in range(2):  # the first fills the cache, if need be
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    assert "compiling" not in done.stdout + done.stderr
 
 
 def test_positional_and_keyword_calls_are_the_same():

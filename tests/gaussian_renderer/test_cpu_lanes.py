@@ -7,6 +7,7 @@ from gaussian_renderer.cpu.lane_functions import log_of_two, power_of_two
 from gaussian_renderer.cpu.simd import (
     LANES,
     aligned,
+    aligned_rows,
     bits_above,
     bits_at_least,
     first_bit,
@@ -103,6 +104,9 @@ def test_scratch_memory_starts_at_a_cache_line():
         address, size = _aligned_address(count)
         assert address % 64 == 0
         assert size == count * LANES
+        rows = aligned_rows(count, 2)
+        assert rows.ctypes.data % 64 == 0
+        assert rows.shape == (count, 2 * LANES)
 
 
 def test_log_of_two_is_exact_to_the_last_digits():
