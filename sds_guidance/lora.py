@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import safetensors.torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor
 
 from utils.errors import UserError
+from utils.files import whole_file
 
 FILE = "pytorch_lora_weights.safetensors"
 Part = Literal["unet", "text_encoder"]
@@ -110,9 +112,14 @@ def add_lora(network: Any, rank: int, part: Part) -> None:
 
 
 def save_lora(folder: Path, networks: Mapping[Part, Any]) -> None:
-    """Writes the adapters of the networks, by part, as `FILE` into the folder."""
-    layers = {f"{part}_lora_layers": get_peft_model_state_dict(net) for part, net in networks.items()}
-    StableDiffusionLoraLoaderMixin.save_lora_weights(folder, safe_serialization=True, **layers)
+    """Writes the adapters of the networks, by part, as `FILE` into the folder, whole."""
+    weights = {
+        f"{part}.{name}": weight.detach().cpu().contiguous()
+        for part, network in networks.items()
+        for name, weight in get_peft_model_state_dict(network).items()
+    }
+    with whole_file(folder / FILE) as file:
+        file.write(safetensors.torch.save(weights, metadata={"format": "pt"}))
 
 
 def _keys(weights: Mapping[str, Tensor], part: Part) -> list[str]:

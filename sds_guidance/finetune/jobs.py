@@ -105,6 +105,7 @@ def make_job(material: Material) -> Job:
 def _unet_job(material: Material) -> Job:
     """The U-Net: all of it, or an adapter; text states are encoded once."""
     options, unet = material.options, material.prior.unet
+    unet.to(memory_format=torch.channels_last)  # convolutions on a CPU are up to a fifth faster
     device, captions = unet.device, material.captions()
 
     def make() -> dict[str, Tensor]:
@@ -249,7 +250,8 @@ def save_model_folder(base: Path, trained: dict[str, Any], target: Path) -> Path
     try:
         for part in (*NEEDED, *OTHER_PARTS):
             if part in trained:
-                trained[part].save_pretrained(temporary / part)
+                network = trained[part].to(memory_format=torch.contiguous_format)  # as safetensors wants
+                network.save_pretrained(temporary / part)
             elif (base / part).is_dir():
                 shutil.copytree(base / part, temporary / part)
         if (base / "model_index.json").is_file():

@@ -88,13 +88,12 @@ class FinetuneOptions:
             raise UserError("--train vae_decoder has no adapters; it needs --method full")
         if len(self.placeholder_token.split()) != 1:
             raise UserError(f"--placeholder_token {self.placeholder_token!r}: allowed is one word")
-        for flag in ("lora_rank", "placeholder_vectors"):
+        for flag in ("lora_rank", "placeholder_vectors", "validation_pictures"):
             demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
         demand(
             0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "a number from 0 to 1"
         )
-        demand(self.snr_gamma >= 0, "snr_gamma", self.snr_gamma, "0 or more")
         demand(0 <= self.held_out < 1, "held_out", self.held_out, "a number from 0, below 1")
-        for flag in ("validation_pictures", "samples", "sample_guidance_scale"):
+        for flag in ("snr_gamma", "samples", "sample_guidance_scale"):
             demand(getattr(self, flag) >= 0, flag, getattr(self, flag), "0 or more")
         self.training.check()

@@ -114,12 +114,13 @@ def split(
     def chosen(pool: list[CaptionedImage], count: int) -> list[int]:
         return sorted(torch.randperm(len(pool), generator=random)[:count].tolist())
 
-    training = [image for image in images if image.attributes.get("split", "train") == "train"]
-    names = sorted({str(image.attributes.get("split", "train")) for image in images} - {"train"})
+    pools: dict[str, list[CaptionedImage]] = {}
+    for image in images:
+        pools.setdefault(str(image.attributes.get("split") or "train"), []).append(image)
+    training = pools.pop("train", [])
     if not training:
         raise UserError('every picture is of a held-out split; some must have the split "train", or none')
-    if names:
-        pools = {name: [i for i in images if i.attributes.get("split") == name] for name in names}
+    if pools:
         return training, {name: [pool[k] for k in chosen(pool, most)] for name, pool in pools.items()}
     count = min(max(1, round(share * len(training))), most, len(training) - 1) if share else 0
     if not count:

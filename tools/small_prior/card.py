@@ -67,6 +67,8 @@ of procedural objects that the project makes itself; `--guidance_model small` ta
 guidance runs and is tested without a network and without a GPU; it is no substitute for Stable Diffusion.
 
 Weights, in half precision: {weights}.
+The VAE learnt from random crops, half of them mirrored; the towers from pictures that were mirrored, moved,
+zoomed and brightened a little; the U-Net from each picture and two mirrored or slightly cropped copies.
 The U-Net predicts the velocity; latents are 4 x 16 x 16 with mean 0 and deviation 1.
 
 ## How it was made
@@ -82,7 +84,7 @@ denoiser (the exact posterior mean under a Gaussian with the training latents' m
 
 {bands}
 
-Samples: {count} captions of held-out instances, DDIM with {steps} steps, guidance scale {scale:g}. Colour: a
+Samples: {count} captions of held-out instances, no still lifes, DDIM with {steps} steps, guidance scale {scale:g}. Colour: a
 linear classifier of the colour histogram of the pixels that differ from their row's border, fitted to
 training renders. Family: that of the held-out render nearest in the model's own vision tower. The same judges
 on real held-out renders (family: nearest other render) show how far they can be trusted.
@@ -91,7 +93,8 @@ on real held-out renders (family: nearest other render) show how far they can be
 
 ## Limits
 
-One kind of picture: one to three objects of the families above, in the colours of the set, on a plain floor.
+One kind of picture: one to three objects of a family above, or a still life of two or three of different ones,
+in the colours of the set, on a plain floor.
 It knows no other words; they are spelt in bytes and mean nothing to it. What the table of goals marks as
 missed is missed.
 """

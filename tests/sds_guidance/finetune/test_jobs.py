@@ -2,19 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
 from scene.cameras import Camera
 from sds_guidance import GuidanceOptions, View, load_guidance
-from sds_guidance.embedding import Placeholder, read_embedding
+from sds_guidance.embedding import Placeholder, read_embedding, save_embedding
 from sds_guidance.finetune.program import finetune
 from sds_guidance.lora import add_lora, read_lora, save_lora
 from sds_guidance.prior import load_prior
-from sds_guidance.text import encode_prompts
+from sds_guidance.text import encode_prompts, load_text_encoder
 from utils.errors import UserError, Warnings
 
 CPU = torch.device("cpu")
@@ -158,6 +159,36 @@ def test_a_word_s_vectors_stand_where_the_word_is_and_other_prompts_stay(tiny_mo
     assert torch.equal(encode("c, d", same), encode("c, d"))
     other = Placeholder("<it>", table[[a, b]] + 1)
     assert not torch.allclose(encode("c <it>, d", other), encode("c a b, d"))
+
+
+def test_a_pipeline_of_diffusers_reads_both_files(options, tiny_model, tmp_path):
+    scheduler = DDIMScheduler.from_pretrained(tiny_model, subfolder="scheduler", steps_offset=1)
+    tokenizer, encoder = load_text_encoder(tiny_model, CPU, torch.float32)
+    prior = load_prior(tiny_model, CPU, torch.float32)
+    pipeline: Any = StableDiffusionPipeline(
+        vae=prior.vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=prior.unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    lora = finetune(options(LONG, method="lora", model_path=str(tmp_path / "lora")))
+    pipeline.load_lora_weights(str(lora))
+    noised, t, states = torch.randn(1, 4, 8, 8), torch.tensor([500]), torch.randn(1, 16, 32)
+    merged = load_prior(tiny_model, CPU, torch.float32, lora=read_lora(lora)).unet
+    with torch.no_grad():
+        expected = merged(noised, t, states).sample
+        torch.testing.assert_close(pipeline.unet(noised, t, states).sample, expected, atol=1e-5, rtol=1e-5)
+
+    word = Placeholder("<it>", torch.randn(2, 32, generator=torch.Generator().manual_seed(0)))
+    save_embedding(tmp_path / "word.safetensors", word)
+    pipeline.load_textual_inversion(str(tmp_path / "word.safetensors"))
+    theirs = pipeline.encode_prompt("a <it> b", CPU, 1, do_classifier_free_guidance=False)[0]
+    ours = encode_prompts(tiny_model, ["a <it> b"], CPU, torch.float32, Warnings(), placeholder=word)
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
 
 
 def test_a_trained_model_guides(options, tiny_model):

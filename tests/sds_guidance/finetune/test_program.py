@@ -57,7 +57,8 @@ def test_a_run_resumed_after_its_half_ends_with_the_bits_of_the_unbroken_one(opt
 
 def test_a_set_s_own_split_decides_and_otherwise_a_share_is_drawn():
     own = [
-        CaptionedImage(Path(f"{n}"), "x", {"split": "train" if n < 3 else f"held_{n % 2}"}) for n in range(9)
+        CaptionedImage(Path(f"{n}"), "x", {"split": ("train", "", None)[n] if n < 3 else f"held_{n % 2}"})
+        for n in range(9)
     ]
     training, held = split(own, 0.5, most=2, seed=0)
     assert training == own[:3]
