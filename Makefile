@@ -4,10 +4,21 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# make DEMO_ITERATIONS=500 demo is a quick look; DEMO_VIEWS photographs of the example scene train.
+DEMO := output/demo
+DEMO_ITERATIONS ?= 2000
+DEMO_VIEWS ?= 6
+DEMO_PROMPT ?= a still life of a vase of flowers, a teapot, a bowl of fruit and books on a wooden table
+# Without the small prior's weights there is one model to show.
+DEMO_GUIDED := $(if $(wildcard sds_guidance/small/unet/*.safetensors),$(DEMO)/guided)
+DEMO_MODELS := $(DEMO)/unguided $(DEMO_GUIDED)
+TRAIN_DEMO := $(BIN)/python train.py -s examples/still_life --eval --n_views $(DEMO_VIEWS) \
+	--iterations $(DEMO_ITERATIONS) --test_iterations $(DEMO_ITERATIONS) --overwrite
+
 .PHONY: help demo test test-fast lint clean
 
 help:
-	@echo "make demo       set up, train on the example scene, render, measure"
+	@echo "make demo       set up, train on six photographs of the example scene, show the result on a page"
 	@echo "make test       set up, check style and types, run all tests"
 	@echo "make test-fast  the tests without the slow ones"
 	@echo "make clean      remove the demo's output"
@@ -23,13 +34,16 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	touch $@
 
 demo: $(VENV)/installed
-	@echo "This demo trains without guidance: the small prior that will ship with the project does not exist yet."
-	$(BIN)/python train.py -s examples/still_life -m output/demo --eval --lambda_sds 0 --iterations 3000 \
-		--test_iterations 1000 2000 3000 --overwrite
-	$(BIN)/python render.py -m output/demo --orbit
-	$(BIN)/python metrics.py -m output/demo
-	@echo "Pictures: output/demo/test/ours_3000/renders beside .../gt; video: output/demo/orbit/ours_3000.mp4"
-	@echo "Model: output/demo/point_cloud/iteration_3000/point_cloud.ply (drag it into a web viewer)"
+ifeq ($(DEMO_GUIDED),)
+	@echo "This demo trains without guidance: the small prior's weights are not in this checkout."
+else
+	$(TRAIN_DEMO) -m $(DEMO_GUIDED) --guidance_model small --prompt "$(DEMO_PROMPT)" --negative_prompt ""
+endif
+	$(TRAIN_DEMO) -m $(DEMO)/unguided --lambda_sds 0
+	for model in $(DEMO_MODELS); do $(BIN)/python render.py -m $$model --skip_train --orbit || exit; done
+	$(BIN)/python metrics.py -m $(DEMO_MODELS)
+	$(BIN)/python compare.py -m $(DEMO_MODELS) --names $(notdir $(DEMO_MODELS)) --output $(DEMO)/index.html
+	@echo "The page is $(DEMO)/index.html (open it in a browser); the models are $(DEMO)/*/point_cloud"
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check

@@ -19,7 +19,7 @@ RASTERIZE_MODES = ("classic", "antialiased")
 
 
 class Meta(UserDict[str, Any]):
-    """What a pass leaves for those who need it; the sorting keys of all pairs are made when first asked for."""
+    """What a pass leaves for those who need it; the pairs' sorting keys are made when first asked for."""
 
     def __init__(self, known: dict[str, Any], sort: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
         super().__init__({**known, "isect_ids": None, "flatten_ids": None})

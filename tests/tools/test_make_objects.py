@@ -98,7 +98,14 @@ def test_other_settings_are_refused_and_the_set_is_left_alone(whole: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("still_life_share", 1.1), ("count", 0), ("resolution", 8), ("seed", -1), ("held_out_families", 30), ("held_out_share", 0.6)],
+    [
+        ("still_life_share", 1.1),
+        ("count", 0),
+        ("resolution", 8),
+        ("seed", -1),
+        ("held_out_families", 30),
+        ("held_out_share", 0.6),
+    ],
 )
 def test_a_number_out_of_range_is_refused_by_name(name: str, value: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--{name} {value}"):
@@ -131,9 +138,8 @@ def test_posed_objects_are_datasets(tmp_path: Path) -> None:
 def test_the_rendered_colour_is_the_named_one(colour: str, tmp_path: Path) -> None:
     """The lit side of a matte ball is nearer to its colour than to any other."""
     plan = Plan(0)
-    instance = dataclasses.replace(
-        plan.instance(8), family="ball", colour=colour, material="matte", count=1, size="", facing=0.0, beside=()
-    )
+    alone = {"count": 1, "size": "", "facing": 0.0, "beside": ()}
+    instance = dataclasses.replace(plan.instance(8), family="ball", colour=colour, material="matte", **alone)
     path = tmp_path / "ball.png"
     take(Shots(plan, instance, ((path, plan.described(instance, 0, 20, 20)),), 24, 16))
     middle = np.asarray(Image.open(path))[6:18, 6:18].reshape(-1, 3) / 255

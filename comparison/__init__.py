@@ -1,0 +1,1 @@
+"""Scored models side by side on one HTML page; knows their files and figures, nothing of Gaussians."""
