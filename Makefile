@@ -15,12 +15,13 @@ DEMO_MODELS := $(DEMO)/unguided $(DEMO_GUIDED)
 TRAIN_DEMO := $(BIN)/python train.py -s examples/still_life --eval --n_views $(DEMO_VIEWS) \
 	--iterations $(DEMO_ITERATIONS) --test_iterations $(DEMO_ITERATIONS) --overwrite
 
-.PHONY: help demo test test-fast lint clean
+.PHONY: help demo test test-fast regression lint clean
 
 help:
 	@echo "make demo       set up, train on six photographs of the example scene, show the result on a page"
 	@echo "make test       set up, check style and types, run all tests"
 	@echo "make test-fast  the tests without the slow ones"
+	@echo "make regression the published figures of the fern from few photographs (half an hour; ../shared/data)"
 	@echo "make clean      remove the demo's output"
 
 $(VENV)/installed: requirements.txt constraints.txt
@@ -55,6 +56,9 @@ test: lint
 
 test-fast: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow"
+
+regression: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m long
 
 clean:
 	rm -rf output/demo

@@ -138,8 +138,8 @@ def test_posed_objects_are_datasets(tmp_path: Path) -> None:
 def test_the_rendered_colour_is_the_named_one(colour: str, tmp_path: Path) -> None:
     """The lit side of a matte ball is nearer to its colour than to any other."""
     plan = Plan(0)
-    alone = {"count": 1, "size": "", "facing": 0.0, "beside": ()}
-    instance = dataclasses.replace(plan.instance(8), family="ball", colour=colour, material="matte", **alone)
+    instance = dataclasses.replace(plan.instance(8), count=1, size="", facing=0.0, beside=())
+    instance = dataclasses.replace(instance, family="ball", colour=colour, material="matte")
     path = tmp_path / "ball.png"
     take(Shots(plan, instance, ((path, plan.described(instance, 0, 20, 20)),), 24, 16))
     middle = np.asarray(Image.open(path))[6:18, 6:18].reshape(-1, 3) / 255

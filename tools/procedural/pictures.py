@@ -59,9 +59,7 @@ def take(shots: Shots) -> None:
 
 def objects(plan: Plan, instance: Instance) -> list[Item]:
     """The meshes and materials of an instance, on z = 0 about the origin; each object is one unit long."""
-    made = [
-        (thing, body(plan, instance.number, thing, which)) for which, thing in enumerate(instance.things)
-    ]
+    made = [(thing, body(plan, instance.number, thing, which)) for which, thing in enumerate(instance.things)]
     place = plan.rng(instance.number, PLACE)
     sideways = direction(instance.facing + 90, 0)
     items: list[Item] = []
