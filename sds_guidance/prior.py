@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from sds_guidance.lora import Lora, put_lora
+from sds_guidance.models import demand_weights, read_config
 from utils.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
@@ -203,18 +203,14 @@ def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype, **options: Any
         output_loading_info=True,
         **options,
     )
-    if missing := sorted(found["missing_keys"]):
-        raise UserError(
-            f"--guidance_model: the weights in {folder / part} are incomplete: {len(missing)} are missing, "
-            f"{missing[0]} for one; copy or download the model anew"
-        )
+    demand_weights(folder / part, found["missing_keys"])
     return network
 
 
 def _check_architecture(folder: Path) -> None:
     """Raises `UserError` unless guidance by text alone is what this model was made for."""
     unet, vae, text, scheduler = (
-        _read_config(folder / name)
+        read_config(folder / name)
         for name in (
             "unet/config.json",
             "vae/config.json",
@@ -246,10 +242,3 @@ def _check_architecture(folder: Path) -> None:
             f"--guidance_model: the U-Net in {folder} attends to text states of width {width}, its text "
             f"encoder makes {states}: these two do not belong together"
         )
-
-
-def _read_config(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as failure:
-        raise UserError(f"--guidance_model: {path} is not valid JSON ({failure}); copy it anew") from failure

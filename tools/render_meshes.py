@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.random import Generator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, from anywhere
 
@@ -43,7 +42,7 @@ from utils.files import write_json
 from utils.options import parse
 
 SKIPPED = "skipped.json"
-LAMP, WORDS = 0, 1  # streams of random numbers of a mesh
+LAMP, WORDS = 0, 1  # streams of random numbers of a mesh; `mesh_sets.pictures` has another
 NO_PICTURES = frozenset({"meshes", "output", "workers", "captions"})  # options that decide none
 
 
@@ -75,19 +74,21 @@ class Options:
     """Pixels, both ways."""
     samples: int = 36
     """Light paths a pixel; the noise falls with its square root."""
+    points: int = 2000
+    """Points to start each mesh's training from, on its surface; 0: none, train.py takes random ones."""
     floor: bool = False
     """Stand the mesh on a floor; behind it, and round a mesh without floor, all is white."""
     held_out_share: float = 0.1
     """Part of the meshes whose pictures are held out from fine-tuning."""
     seed: int = 0
-    """Of the lamp, the words, the light paths, and what is held out."""
+    """Of the lamp, the words, the light paths, the points, and what is held out."""
     workers: int = 2
     """Processes that render; they change nothing but the time."""
 
     def check(self) -> None:
         """Raises a `UserError` for a number out of its range."""
-        least = {"train_views": 1, "test_views": 1, "resolution": 16, "samples": 1, "seed": 0, "workers": 1}
-        for name, low in least.items():
+        least = {"train_views": 1, "test_views": 1, "resolution": 16, "samples": 1, "workers": 1}
+        for name, low in {**least, "points": 0, "seed": 0}.items():
             demand(getattr(self, name) >= low, name, getattr(self, name), f"{low} or more")
         first, last = self.elevations
         fits = max(abs(first), abs(last)) <= 85 and (self.cameras == "path" or first <= last)
@@ -126,14 +127,9 @@ class Options:
         return np.stack([np.cross(up, towards), -towards, up])
 
 
-def rng(options: Options, mesh: MeshFile, stream: int, number: int = 0) -> Generator:
-    """The generator of a mesh for one purpose; it depends on no other mesh."""
-    return np.random.default_rng([options.seed, zlib.crc32(mesh.name.encode()), stream, number])
-
-
 def shots(options: Options, mesh: MeshFile, folder: Path) -> MeshShots:
     """The pictures of a mesh: its views, and its lamp."""
-    lamp, floor = random_lamp(rng(options, mesh, LAMP)), (0.8, 0.8, 0.8)
+    lamp, floor = random_lamp(mesh.rng(options.seed, LAMP, 0)), (0.8, 0.8, 0.8)
     stage = Stage(floor if options.floor else None, **lamp)
     return MeshShots(
         mesh,
@@ -144,6 +140,7 @@ def shots(options: Options, mesh: MeshFile, folder: Path) -> MeshShots:
         options.resolution,
         options.samples,
         options.seed,
+        options.points,
     )
 
 
@@ -157,7 +154,7 @@ def rows(
     for mesh in meshes:
         what, texts = subject(mesh, categories), table.get(mesh.name, [])
         for number, view in enumerate(options.places()):
-            words = rng(options, mesh, WORDS, number)
+            words = mesh.rng(options.seed, WORDS, number)
             shown = view_word(view.azimuth, view.elevation, True) if options.front_of(mesh) else ""
             text = texts[number % len(texts)] + seen(words, shown) if texts else caption(words, what, shown)
             result.append(

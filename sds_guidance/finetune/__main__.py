@@ -8,7 +8,7 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 
 # isort: split
 
-from scene.dataset import SceneOptions, posed_photographs
+from scene.dataset import training_files
 from sds_guidance.finetune.captioned import CaptionedImage
 from sds_guidance.finetune.options import FinetuneOptions
 from sds_guidance.finetune.program import finetune
@@ -31,14 +31,10 @@ def scene_pictures(options: FinetuneOptions) -> list[CaptionedImage]:
     """The photographs that train.py would train on with the same flags, all with the one caption."""
     if not options.caption:
         raise UserError('--source_path needs --caption, what the scene shows, "a fern in an atrium" say')
-    scene = SceneOptions(
-        source_path=options.source_path, images=options.images, eval=options.eval, n_views=options.n_views
-    )
-    scene.check()
     warnings = Warnings()
-    photographs = posed_photographs(scene, warnings).train
+    files = training_files(options.source_path, options.images, options.eval, options.n_views, warnings)
     warnings.show()
-    return [CaptionedImage(photograph.path, options.caption) for photograph in photographs]
+    return [CaptionedImage(path, options.caption) for path in files]
 
 
 if __name__ == "__main__":

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionModelWithProjection,
+)
 
 from sds_guidance.prior import Prediction
 
@@ -46,15 +55,11 @@ def save_tiny_model(folder: Path, prediction_type: str = "epsilon") -> Path:
             ),
             "text_encoder": CLIPTextModel(
                 CLIPTextConfig(
-                    vocab_size=len(vocabulary),
                     hidden_size=WIDTH,
                     intermediate_size=37,
                     num_hidden_layers=2,
                     num_attention_heads=4,
-                    max_position_embeddings=16,
-                    bos_token_id=vocabulary[START],
-                    eos_token_id=vocabulary[END],
-                    pad_token_id=vocabulary[END],
+                    **_reading(vocabulary),
                 )
             ),
             "scheduler": DDIMScheduler(
@@ -71,10 +76,66 @@ def save_tiny_model(folder: Path, prediction_type: str = "epsilon") -> Path:
     return folder
 
 
+def save_tiny_clip(folder: Path, tokenizer: Path, joint_width: int = 24) -> Path:
+    """Writes a complete CLIP of a few thousand random weights, for pictures of 24 pixels; returns the folder.
+
+    Args:
+        tokenizer: the folder of `save_tiny_model`'s.
+        joint_width: of the vectors.
+    """
+    vocabulary = _vocabulary()
+    tower = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 37,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "projection_dim": joint_width,
+    }
+    vision = {"image_size": 24, "patch_size": 8}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        clip = CLIPModel(
+            CLIPConfig(
+                text_config={**tower, **_reading(vocabulary)},
+                vision_config={**tower, **vision},
+                projection_dim=joint_width,
+            )
+        )
+    shutil.copytree(tokenizer, folder)
+    clip.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def put_towers(clip: Path, model: Path) -> Path:
+    """Gives a copy of a tiny model both towers of a tiny CLIP, in half precision; returns its folder."""
+    for kind, part in (
+        (CLIPTextModelWithProjection, "text_encoder"),
+        (CLIPVisionModelWithProjection, "image_encoder"),
+    ):
+        kind.from_pretrained(clip).half().save_pretrained(model / part)
+    (model / "feature_extractor").mkdir()
+    shutil.copy(clip / "preprocessor_config.json", model / "feature_extractor")
+    return model
+
+
 def _vocabulary() -> dict[str, int]:
     letters = "abcdefghijklmnopqrstuvwxyz,."
     words = [*letters, *(f"{letter}</w>" for letter in letters), START, END]
     return {word: number for number, word in enumerate(words)}
+
+
+def _reading(vocabulary: dict[str, int]) -> dict[str, Any]:
+    """What a text tower's settings say of the tokeniser."""
+    return {
+        "vocab_size": len(vocabulary),
+        "max_position_embeddings": 16,
+        "bos_token_id": vocabulary[START],
+        "eos_token_id": vocabulary[END],
+        "pad_token_id": vocabulary[END],
+    }
 
 
 def _save_tokenizer(folder: Path, vocabulary: dict[str, int]) -> None:

@@ -4,12 +4,13 @@ import shlex
 import shutil
 import socket
 from fnmatch import fnmatch
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from sds_guidance.models import MIRRORS, find_model, missing_files, unguided_command
+from sds_guidance.models import CLIP, MIRRORS, TOWERS, find_model, missing_files, unguided_command
 from utils.errors import UserError, Warnings
 
 ARGV = ["train.py", "-s", "my scene", "--lambda_sds", "0.2", "--guidance_model", "x"]
@@ -34,6 +35,9 @@ def hub(monkeypatch, tiny_model, tmp_path):
         def model_info(self, model, **_):
             if model not in self.online:
                 raise ConnectionError("no network\nmore lines")
+            root = self.online[model]
+            names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
 
         def snapshot_download(self, model, revision=None, local_files_only=False, allow_patterns=None, **_):
             self.asked.append((model, local_files_only))
@@ -203,6 +207,30 @@ def test_pickled_weights_are_refused_with_advice(tiny_model, tmp_path):
     text = message(str(folder))
     assert "unet/diffusion_pytorch_model.safetensors" in text
     assert "pickles and are not read" in text
+
+
+def test_the_hub_is_asked_for_clips_towers_alone_and_for_nothing_where_one_is_missing(
+    hub, tiny_model, tiny_towers
+):
+    hub.online = {"someone/both": tiny_towers, "someone/text": tiny_model}
+    found = find_model("someone/both", None, Warnings(), kind=TOWERS)
+    assert {path.name for path in found.folder.iterdir()} == set(TOWERS.needed)
+    asked = len(hub.asked)
+    text = message("someone/text", kind=TOWERS)
+    assert "someone/text on the hub is not a model with both towers of a CLIP" in text
+    assert "    image_encoder/config.json\n" in text and "--clip_model" in text
+    assert ("someone/text", False) not in hub.asked[asked:]
+
+
+def test_a_clip_of_its_own_comes_from_the_hub_without_its_pickles(hub, tiny_clip, tmp_path):
+    repository = shutil.copytree(tiny_clip, tmp_path / "repository")
+    for junk in ("pytorch_model.bin", "flax_model.msgpack", "tf_model.h5"):
+        (repository / junk).write_bytes(b"")
+    hub.online["someone/clip"] = repository
+    found = find_model("someone/clip", None, Warnings(), kind=CLIP)
+    assert {path.name for path in found.folder.iterdir()} == {path.name for path in tiny_clip.iterdir()}
+    with pytest.raises(UserError, match="--clip_model small: not found"):
+        find_model("small", None, Warnings(), kind=CLIP)
 
 
 def test_sharded_weights_are_complete(tiny_model, tmp_path):

@@ -92,6 +92,29 @@ def test_the_box_is_where_the_poses_say(made: tuple[Path, Path], name: str) -> N
     assert seen >= 8
 
 
+def test_training_starts_from_points_on_the_faces_in_their_colours(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    options = Options(str(made[0] / "glb"), str(tmp_path), **{**SMALL, "train_views": 8, "points": 400})
+    render_meshes.main(options)
+    scene = load_scene(SceneOptions(source_path=str(tmp_path / "striped_box"), eval=True), seed=0)
+    assert scene.points_source == "400 points of points3d.ply"
+    middle, outward = np.array([0, 0, 0.5]), np.array(list(COLOURS))
+    centres = in_the_set(outward * HALF, "+z")
+    normals = (centres - middle) / np.linalg.norm(centres - middle, axis=1, keepdims=True)
+    points = scene.points.positions.astype(float)
+    beyond = ((points[:, None] - centres) * normals).sum(axis=-1)
+    assert np.abs(beyond.max(axis=1)).max() < 1e-5  # on the outermost plane: on the box
+    face = beyond.argmax(axis=1)
+    towards = np.stack([camera.position.double().numpy() for camera in scene.train_cameras]) - points[:, None]
+    before = (towards * normals[face][:, None]).sum(axis=-1) > 0
+    assert (before.sum(axis=1) >= 2).all()
+    named = np.array(list(COLOURS.values()))[face] > 128
+    shown = scene.points.colours / scene.points.colours.max(axis=1, keepdims=True) > 0.7
+    assert (named == shown).all(axis=1).mean() > 0.9  # near edges, pixels mix two faces
+    assert len(np.unique(face)) == 4  # one side is seen by one camera, the bottom by none
+
+
 def test_every_picture_is_captioned_by_name_or_category(made: tuple[Path, Path]) -> None:
     folder = made[1]
     rows = rows_of(folder)
@@ -204,6 +227,7 @@ def test_held_out_meshes_are_a_share_and_keep_all_their_pictures() -> None:
         ("elevations", (70.0, 5.0)),
         ("elevations", (0.0, 90.0)),
         ("turns", 0.0),
+        ("points", -1),
         ("held_out_share", 0.9),
         ("front", "-y"),
     ],

@@ -17,9 +17,11 @@ from scipy.spatial import cKDTree
 
 from scene.cameras import Camera
 from tools.studio.renderer import first_hits
+from tools.studio.sightings import mean_colours, project, sightings, towards
 from tools.studio.textures import Array
 
 KEYPOINT_NOISE = 0.3  # pixels, standard deviation in x and in y
+SLACK = 0.004  # metres that a surface may lie before a point of its own
 LARGEST_ERROR = 2.0  # pixels; a point with a worse observation is dropped, as COLMAP drops it
 LEAST_PARALLAX = 2.0  # degrees between two of a point's rays
 
@@ -65,13 +67,6 @@ def rays(camera: Camera, pixels: Array) -> tuple[Array, Array]:
     homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
     directions = homogeneous @ np.linalg.inv(matrix).T @ pose[:3, :3].T
     return pose[:3, 3], directions / np.linalg.norm(directions, axis=1, keepdims=True)
-
-
-def project(camera: Camera, points: Array) -> tuple[Array, Array]:
-    """Pixels (N, 2) and depths (N,) of (N, 3) world points."""
-    pose, matrix = camera.world_to_camera.double().numpy(), camera.intrinsics.double().numpy()
-    seen = (points @ pose[:3, :3].T + pose[:3, 3]) @ matrix.T
-    return seen[:, :2] / seen[:, 2:], seen[:, 2]
 
 
 def lift(scene: Any, camera: Camera, pixels: Array) -> tuple[Array, Array]:
@@ -124,21 +119,14 @@ def observe(
     source_rays /= np.linalg.norm(source_rays, axis=1, keepdims=True)
     point, view, pixels = [], [], []
     for number, camera in enumerate(cameras):
-        seen, depth = project(camera, points)
-        towards = centres[number] - points
-        distance = np.linalg.norm(towards, axis=1)
-        towards /= distance[:, None]
-        angle = np.degrees(np.arccos(np.clip((towards * source_rays).sum(-1), -1, 1)))
+        away, _ = towards(camera, points)
+        angle = np.degrees(np.arccos(np.clip((away * source_rays).sum(-1), -1, 1)))
         chance = np.where(sources == number, 1.0, 0.75 * np.exp(-((angle / 30) ** 2)))
-        upright = np.abs((towards * normals).sum(-1)) > 0.2
-        size = np.array([camera.width, camera.height])
-        within = (depth > 0) & (seen > 1).all(-1) & (seen < size - 1).all(-1)
-        index = np.nonzero((rng.uniform(size=len(points)) < chance) & upright & within)[0]
-        hit, _ = first_hits(scene, np.broadcast_to(centres[number], (len(index), 3)), -towards[index])
-        index = index[hit > distance[index] - 0.004]
+        lucky = rng.uniform(size=len(points)) < chance
+        index, seen = sightings(scene, camera, points, normals, lucky, SLACK)
         point.append(index)
         view.append(np.full(len(index), number))
-        pixels.append(seen[index] + rng.normal(0, KEYPOINT_NOISE, (len(index), 2)))
+        pixels.append(seen + rng.normal(0, KEYPOINT_NOISE, (len(index), 2)))
     return np.concatenate(point), np.concatenate(view), np.concatenate(pixels)
 
 
@@ -194,12 +182,5 @@ def find_tracks(
     good = (worst < LARGEST_ERROR) & (parallax(cameras, positions, point, view) > LEAST_PARALLAX)
     of, point = keep(good, point)
     view, pixels, positions = view[of], pixels[of], positions[good]
-
-    sums = np.zeros((len(positions), 3))
-    for number, image in enumerate(images):
-        at = view == number
-        column, row = np.floor(pixels[at]).astype(int).T
-        row, column = np.clip(row, 0, len(image) - 1), np.clip(column, 0, image.shape[1] - 1)
-        np.add.at(sums, point[at], image[row, column])
-    colours = np.round(sums / np.bincount(point)[:, None]).astype(np.uint8)
+    colours = mean_colours(images, len(positions), point, view, pixels)
     return Tracks(positions, colours, point, view, pixels)

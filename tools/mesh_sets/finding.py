@@ -1,8 +1,12 @@
 """The meshes of a folder: their files, what they are called in the set, and which way they face."""
 
+import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
 
 from tools.mesh_sets import shapenet
 from utils.errors import UserError
@@ -25,6 +29,10 @@ class MeshFile:
     name: str
     synset: str = ""
     front: str = ""
+
+    def rng(self, seed: int, *stream: int) -> Generator:
+        """The generator of the mesh for one purpose; it depends on no other mesh."""
+        return np.random.default_rng([seed, zlib.crc32(self.name.encode()), *stream])
 
 
 def find_meshes(folder: Path) -> list[MeshFile]:

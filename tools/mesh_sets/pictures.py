@@ -12,13 +12,13 @@ from tools.studio.cameras import fitting_distance, on_sphere
 from tools.studio.captioned_sets import write_picture
 from tools.studio.materials import Item
 from tools.studio.meshes import normalising
-from tools.studio.posed_sets import write_transforms
+from tools.studio.posed_sets import files_beside_pictures, write_points, write_poses
 from tools.studio.renderer import picture
 from tools.studio.stage import Stage, staged
 from tools.studio.textures import Array
 
 FILL = 0.9  # of the picture's half width, that the object takes in its largest view
-SPLITS = ("train", "test")
+POINTS = 2  # stream of random numbers of a mesh; `render_meshes` has further ones
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class MeshShots:
         upright: (3, 3) rotation of the file's axes to z up and the front towards -y.
         resolution: pixels, both ways.
         samples: light paths a pixel.
-        seed: of the light paths.
+        seed: of the light paths and the points.
+        points: to start a training from; 0 for none.
     """
 
     mesh: MeshFile
@@ -50,16 +51,17 @@ class MeshShots:
     resolution: int
     samples: int
     seed: int
+    points: int
 
 
 def outputs_of(shots: MeshShots) -> list[Path]:
     """The files that `take` writes."""
-    poses = [shots.home / f"transforms_{split}.json" for split in SPLITS]
-    return [*(shots.home / f"{view.name}.png" for view in shots.views), *poses]
+    pictures = [shots.home / f"{view.name}.png" for view in shots.views]
+    return [*pictures, *files_beside_pictures(shots.home, shots.points)]
 
 
 def take(shots: MeshShots) -> tuple[Path, str]:
-    """Renders and writes the pictures that are not there yet, then the poses.
+    """Renders and writes the pictures that are not there yet, then the points to start from and the poses.
 
     Returns:
         The mesh's file, and why it cannot be rendered; "" where it was.
@@ -76,9 +78,9 @@ def take(shots: MeshShots) -> tuple[Path, str]:
             seed = shots.seed + number
             pixels = picture(scene, camera, shots.samples, seed, without_fireflies=True, behind=1.0)
             write_picture(path, pixels)
-    for split in SPLITS:
-        chosen = [camera for camera in placed if camera.name.startswith(f"{split}/")]
-        write_transforms(shots.home, split, chosen)
+    rng = shots.mesh.rng(shots.seed, POINTS)
+    write_points(shots.home, rng, scene, shots.stage.surfaces(items), placed, shots.points)
+    write_poses(shots.home, placed)
     return shots.mesh.path, ""
 
 

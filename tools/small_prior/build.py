@@ -30,7 +30,7 @@ from utils.run_folder import resumes, versions
 
 COPIES = 2
 """Changed copies of each picture that the U-Net learns from; captions stay true of them."""
-MAY_DIFFER = frozenset({"output", "stage", "samples", "sample_steps"})
+MAY_DIFFER = frozenset({"output", "stage", "samples", "sample_steps", "judge_steps"})
 WEIGHTS = {
     "unet": UNet2DConditionModel,
     "vae": AutoencoderKL,
@@ -73,6 +73,7 @@ def build(options: BuildOptions) -> Path:
             seed=options.seed,
             samples=options.samples,
             sample_steps=options.sample_steps,
+            judge_steps=options.judge_steps,
         )
     )
     write_card(model, training_record(folder), measured)

@@ -84,19 +84,19 @@ denoiser (the exact posterior mean under a Gaussian with the training latents' m
 
 {bands}
 
-Samples: {count} captions of held-out instances, no still lifes, DDIM with {steps} steps, guidance scale {scale:g}. Colour: a
-linear classifier of the colour histogram of the pixels that differ from their row's border, fitted to
-training renders. Family: that of the held-out render nearest in the model's own vision tower. The same judges
-on real held-out renders (family: nearest other render) show how far they can be trusted.
+Samples: {count} captions of held-out instances, no still lifes, DDIM with {steps} steps, guidance scale
+{scale:g}. Colour: a linear classifier of the colour histogram of the pixels that differ from their row's
+border, fitted to training renders. Family: that of the nearest held-out render, as a small convolutional
+network sees it that has learnt to tell the families of training renders apart. The same judges on the
+held-out renders themselves (family: the nearest other one) show how far they can be trusted.
 
 {samples}
 
 ## Limits
 
-One kind of picture: one to three objects of a family above, or a still life of two or three of different ones,
-in the colours of the set, on a plain floor.
-It knows no other words; they are spelt in bytes and mean nothing to it. What the table of goals marks as
-missed is missed.
+One kind of picture: one to three objects of a family above, or a still life of two or three of different
+ones, in the colours of the set, on a plain floor. It knows no other words; they are spelt in bytes and mean
+nothing to it. What the table of goals marks as missed is missed.
 """
 
 

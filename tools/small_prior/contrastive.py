@@ -17,6 +17,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from sds_guidance.clip import picture_vectors, text_vectors
 from tools.small_prior.options import RESOLUTION
 from tools.small_prior.pictures import Pictures
 from tools.small_prior.tokenizer import LENGTH
@@ -107,27 +108,16 @@ def jittered(pictures: Tensor, random: torch.Generator) -> Tensor:
     return (moved * (1 + 0.12 * uniform[3]).view(-1, 1, 1, 1)).clamp(0, 1)
 
 
-@torch.no_grad()
 def image_embeddings(model: Any, pictures: Pictures) -> Tensor:
     """(N, width) float32 of unit length; `model` is a CLIP or its vision tower."""
-    towers = (model.vision_model, model.visual_projection)
-    found = [
-        towers[1](towers[0](pixel_values=pictures.batch(rows) * 2 - 1).pooler_output)
-        for rows in torch.arange(len(pictures)).split(64)
-    ]
-    return nn.functional.normalize(torch.cat(found), dim=1)
+    batches = torch.arange(len(pictures)).split(64)
+    return torch.cat([picture_vectors(model, pictures.batch(rows) * 2 - 1) for rows in batches])
 
 
-@torch.no_grad()
 def text_embeddings(model: Any, tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
     """(N, width) float32 of unit length; `model` is a CLIP or its text tower."""
-    found = [
-        model.text_projection(
-            model.text_model(input_ids=token_ids(tokenizer, captions[start : start + 64])).pooler_output
-        )
-        for start in range(0, len(captions), 64)
-    ]
-    return nn.functional.normalize(torch.cat(found), dim=1)
+    batches = (captions[start : start + 64] for start in range(0, len(captions), 64))
+    return torch.cat([text_vectors(model, token_ids(tokenizer, batch)) for batch in batches])
 
 
 def recall(images: Tensor, texts: Tensor, captions: Sequence[str], trials: int = 20) -> float:

@@ -9,8 +9,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 from tqdm import tqdm
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
+from sds_guidance.clip import load_towers
 from sds_guidance.finetune.bands import errors_per_band, losses_per_band
 from sds_guidance.finetune.samples import sample, write_sheet
 from sds_guidance.models import find_model
@@ -81,11 +81,12 @@ def measure_denoising(
 
 def measure_retrieval(folder: Path, pictures: dict[str, Pictures]) -> dict[str, dict[str, float]]:
     """R@1 among 64 different captions, picture to caption and caption to picture."""
-    vision, text, tokenizer = load_towers(folder)
+    clip = load_towers(folder)
     result = {}
     for name in (INSTANCES, FAMILIES):
         captions = pictures[name].captions
-        images, texts = image_embeddings(vision, pictures[name]), text_embeddings(text, tokenizer, captions)
+        images = image_embeddings(clip.vision, pictures[name])
+        texts = text_embeddings(clip.text, clip.tokenizer, captions)
         result[name] = {
             "picture_to_caption": recall(images, texts, captions),
             "caption_to_picture": recall(texts, images, captions),
@@ -102,7 +103,6 @@ def measure_samples(
     warnings: Warnings,
 ) -> dict[str, Any]:
     """Shares of samples with the colour and the family of the caption; the judges' own shares on renders."""
-    vision, _, _ = load_towers(folder)
     held = pictures[INSTANCES].of_one_kind()
     random = torch.Generator().manual_seed(options.seed)
     chosen = held.chosen(torch.randperm(len(held), generator=random)[: options.samples].tolist())
@@ -119,7 +119,8 @@ def measure_samples(
     )
     write_sheet(Path(options.output) / SHEET, drawn[:SHOWN], chosen.captions[:SHOWN], columns=8)
 
-    colours, families = ColourJudge(pictures[TRAIN].of_one_kind()), FamilyJudge(vision, held)
+    learnt = pictures[TRAIN].of_one_kind()
+    colours, families = ColourJudge(learnt), FamilyJudge(learnt, held, options.judge_steps, options.seed)
     shown = Pictures((drawn * 255 + 0.5).to(torch.uint8), chosen.captions, chosen.attributes)
     return {
         "count": len(chosen),
@@ -148,15 +149,3 @@ def encode(prior: LatentDiffusionPrior, pictures: Pictures) -> Tensor:
         return torch.cat(
             [prior.encode(pictures.batch(rows)) for rows in tqdm(batches, desc="encoding", leave=False)]
         )
-
-
-def load_towers(folder: Path) -> tuple[Any, Any, CLIPTokenizer]:
-    """The vision tower and the text tower in float32, and the tokeniser."""
-    vision = CLIPVisionModelWithProjection.from_pretrained(
-        str(folder / "image_encoder"), dtype=torch.float32, local_files_only=True
-    )
-    text = CLIPTextModelWithProjection.from_pretrained(
-        str(folder / "text_encoder"), dtype=torch.float32, local_files_only=True
-    )
-    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
-    return vision.eval(), text.eval(), tokenizer

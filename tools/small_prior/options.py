@@ -52,6 +52,8 @@ class BuildOptions:
     """Pictures drawn for the evaluation."""
     sample_steps: int = 25
     """Steps of DDIM for each of them."""
+    judge_steps: int = 1500
+    """Steps of the network that learns to tell families apart, to judge the pictures drawn."""
 
     def check(self) -> None:
         """Raises `UserError` naming the first flag whose value makes no sense."""
@@ -59,7 +61,7 @@ class BuildOptions:
             raise UserError("--data FOLDER is needed: captioned pictures to learn from")
         if not self.output:
             raise UserError("--output FOLDER is needed: for checkpoints, logs and the finished model")
-        for flag in ("vae_steps", "vae_batch", "clip_steps", "unet_steps", "unet_batch"):
+        for flag in ("vae_steps", "vae_batch", "clip_steps", "unet_steps", "unet_batch", "judge_steps"):
             demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
         for flag in ("vae_minutes", "clip_minutes", "unet_minutes"):
             demand(getattr(self, flag) >= 0, flag, getattr(self, flag), "0 or more")
@@ -89,6 +91,8 @@ class EvaluateOptions:
     """Pictures drawn."""
     sample_steps: int = 25
     """Steps of DDIM for each of them."""
+    judge_steps: int = 1500
+    """Steps of the network that learns to tell families apart, to judge the pictures drawn."""
 
     def check(self) -> None:
         """Raises `UserError` naming the first flag whose value makes no sense."""
@@ -96,3 +100,4 @@ class EvaluateOptions:
             raise UserError("--data FOLDER is needed: captioned pictures to measure on")
         for flag in ("samples", "sample_steps"):
             demand(getattr(self, flag) >= 2, flag, getattr(self, flag), "2 or more")
+        demand(self.judge_steps >= 1, "judge_steps", self.judge_steps, "1 or more")

@@ -9,11 +9,13 @@ from numpy.random import Generator
 
 from tools.studio.cameras import direction
 from tools.studio.materials import Item, Material
-from tools.studio.meshes import grid, sheet
+from tools.studio.meshes import Mesh, grid, sheet
 from tools.studio.renderer import assembled, load_mitsuba
 from tools.studio.textures import Array, linear
 
 LAMP_DISTANCE = 8.0  # scene units; the object is about one
+FLOOR_SIDE = 60.0  # scene units, as good as endless
+FLOOR_NEAR = 3.0  # times the items' longest side: the floor's part on which a reconstruction's points lie
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,17 @@ class Stage:
             },
         }
 
+    def ground(self, side: float) -> list[Item]:
+        """The floor, where there is one: a square about the origin, its side in scene units."""
+        if self.floor is None:
+            return []
+        return [(grid(sheet(side, side, 2, 2)), Material(np.array(self.floor), 1.0))]
+
+    def surfaces(self, items: list[Item]) -> list[Mesh]:
+        """What a reconstruction's points lie on: the items, about the origin, and the floor near them."""
+        longest = float(np.ptp(np.concatenate([mesh.vertices for mesh, _ in items]), axis=0).max())
+        return [mesh for mesh, _ in [*self.ground(FLOOR_NEAR * longest), *items]]
+
 
 def rgb(values: Array) -> dict[str, Any]:
     """A Mitsuba colour of (3,) linear values."""
@@ -67,10 +80,7 @@ def staged(items: list[Item], stage: Stage, max_depth: int = 4, hide_lights: boo
         max_depth: edges of the longest light path; 4 has two bounces between surfaces.
         hide_lights: cameras see neither lamp nor backdrop, only their light.
     """
-    ground = []
-    if stage.floor is not None:
-        ground = [(grid(sheet(60, 60, 2, 2)), Material(np.array(stage.floor), 1.0))]
-    return assembled([*ground, *items], stage.lights(), max_depth, hide_lights)
+    return assembled([*stage.ground(FLOOR_SIDE), *items], stage.lights(), max_depth, hide_lights)
 
 
 def random_lamp(rng: Generator) -> dict[str, Any]:

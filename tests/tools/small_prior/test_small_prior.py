@@ -16,7 +16,7 @@ from sds_guidance.text import encode_prompts
 from tools.small_prior.autoencoder import new_vae, round_trip_psnr, standardise_latents
 from tools.small_prior.build import build, new_scheduler, new_unet
 from tools.small_prior.contrastive import jittered, new_clip, recall, save_towers, token_ids
-from tools.small_prior.judges import ColourJudge, salient
+from tools.small_prior.judges import ColourJudge, FamilyJudge, salient
 from tools.small_prior.options import BuildOptions
 from tools.small_prior.pictures import Pictures, load_pictures
 from tools.small_prior.tokenizer import LENGTH, learn_tokenizer
@@ -133,6 +133,14 @@ def test_the_colour_judge_looks_at_the_object_alone(data):
     assert ColourJudge(pictures["train"])(shown) == [row["colour"] for row in held.attributes]
 
 
+def test_the_family_judge_learns_shapes_whatever_their_colour(data):
+    pictures = load_pictures([str(data)], Warnings())
+    judge = FamilyJudge(pictures["train"], pictures["held_out_instances"], steps=40, seed=0)
+    held = pictures["held_out_families"]
+    assert judge(held) == [row["family"] for row in held.attributes]
+    assert judge.on_renders() == [row["family"] for row in pictures["held_out_instances"].attributes]
+
+
 def test_a_set_without_splits_is_refused(tmp_path):
     Image.new("RGB", (128, 128)).save(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("a cup")
@@ -160,6 +168,7 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
         unet_batch=2,
         samples=2,
         sample_steps=2,
+        judge_steps=2,
     )
     model = build(options)
     assert find_model(str(model), None, Warnings()).folder == model

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tools.example_scene.points import project
 from tools.studio.cameras import direction, fitting_distance, on_sphere, spread_on_sphere
+from tools.studio.sightings import project
 
 
 def test_the_front_is_seen_from_minus_y_and_the_right_from_plus_x() -> None:
