@@ -1,0 +1,1 @@
+"""Domain sets: what makers of captioned pictures of one domain share."""
