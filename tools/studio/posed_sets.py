@@ -45,21 +45,33 @@ def write_transforms(folder: Path, split: str, cameras: Sequence[Camera]) -> Non
 
 
 def write_points(
-    home: Path, rng: Generator, scene: Any, meshes: Sequence[Mesh], cameras: Sequence[Camera], count: int
+    home: Path,
+    rng: Generator,
+    scene: Any,
+    surfaces: Sequence[Sequence[Mesh]],
+    cameras: Sequence[Camera],
+    count: int,
 ) -> None:
-    """Writes `points3d.ply`, whole: points on the meshes that the training pictures show; see `start_points`.
+    """Writes `points3d.ply`, whole: points that the training pictures show; see `start_points`.
 
     Nothing is written for a count of 0, or where nothing is in sight.
 
     Args:
         scene: of Mitsuba, that the pictures were taken of.
+        surfaces: groups of meshes, each of which gets an equal share of the points.
         cameras: of both splits; their pictures are there.
     """
     if not count:
         return
     training = [camera for camera in cameras if _split(camera) == "train"]
     images = [np.asarray(Image.open(home / f"{camera.name}.png")) for camera in training]
-    points = points_in_sight(rng, scene, meshes, training, images, count)
+    shares = [len(share) for share in np.array_split(np.arange(count), len(surfaces))]
+    parts = [
+        points_in_sight(rng, scene, meshes, training, images, share)
+        for meshes, share in zip(surfaces, shares, strict=True)
+        if share
+    ]
+    points = sum(parts[1:], parts[0])
     if len(points):
         save_point_cloud(home / POINTS, points)
 

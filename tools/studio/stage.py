@@ -15,7 +15,7 @@ from tools.studio.textures import Array, linear
 
 LAMP_DISTANCE = 8.0  # scene units; the object is about one
 FLOOR_SIDE = 60.0  # scene units, as good as endless
-FLOOR_NEAR = 3.0  # times the items' longest side: the floor's part on which a reconstruction's points lie
+FLOOR_NEAR = 10.0  # scene units, of the floor's part that a reconstruction starts with
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Stage:
             return []
         return [(grid(sheet(side, side, 2, 2)), Material(np.array(self.floor), 1.0))]
 
-    def surfaces(self, items: list[Item]) -> list[Mesh]:
-        """What a reconstruction's points lie on: the items, about the origin, and the floor near them."""
-        longest = float(np.ptp(np.concatenate([mesh.vertices for mesh, _ in items]), axis=0).max())
-        return [mesh for mesh, _ in [*self.ground(FLOOR_NEAR * longest), *items]]
+    def surfaces(self, items: list[Item]) -> list[list[Mesh]]:
+        """Groups of meshes, each for an equal share of a reconstruction's first points: items, and floor."""
+        groups = (items, self.ground(FLOOR_NEAR))
+        return [[mesh for mesh, _ in group] for group in groups if group]
 
 
 def rgb(values: Array) -> dict[str, Any]:

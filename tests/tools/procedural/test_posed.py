@@ -65,7 +65,7 @@ def test_the_points_have_the_colours_of_the_pictures_and_stand_on_the_floor(home
     heights = points.positions[:, 2]
     assert heights.min() > -1e-6 and heights.max() <= 1
     on_floor = (heights < 1e-6).mean()
-    assert 0.1 < on_floor < 0.9
+    assert on_floor == 0.5
 
 
 def test_the_same_points_come_again_and_nothing_else_is_touched(home: Path, tmp_path: Path) -> None:
