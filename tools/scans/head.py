@@ -74,7 +74,7 @@ def _add_skull(phantom: Phantom, rng: Generator, skull: Shape, finding: str) -> 
             line = block((x, y + shift, z), (22, 1.5, 26), math.degrees(turn) * side + rng.uniform(-25, 25))
             phantom.add("water", line & skull, 40, name="skull fracture")
         words = f"{SIDES[side]} skull fracture"
-        phantom.findings.append(Finding(finding, words, z, 18))
+        phantom.findings.append(Finding(finding, words, z, 10))
 
 
 def _add_brain(phantom: Phantom, rng: Generator, room: Shape, size: float) -> None:
