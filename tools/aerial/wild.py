@@ -34,12 +34,17 @@ def paint_forest(ground: Ground, rng: Generator, details: Details, season: str) 
     add_wood(ground, rng, room, details["kind"], season)
 
 
+def crown_scale(ground: Ground) -> float:
+    """How much larger than nature crowns are drawn where a pixel is wide, so that they can be seen."""
+    return max(1.0, 2.2 * ground.pitch)
+
+
 def add_wood(ground: Ground, rng: Generator, where: Array, kind: str, season: str) -> None:
     """Plants closed forest, "coniferous", "deciduous" or "mixed", where the (M, M) weight is 1."""
     share = {"coniferous": 0.0, "deciduous": 1.0, "mixed": 0.5}[kind]
     patches = 0.5 + 0.3 * ground.noise(rng, 1.6)
     leafy = np.full_like(patches, share) if share != 0.5 else smooth_step(0.35, 0.65, patches)
-    larger = max(1.0, 3.5 * ground.pitch)  # crowns are not drawn smaller than a few points
+    larger = crown_scale(ground)
     for name, chance, size, spacing in (
         ("coniferous", (1 - leafy) * where, (1.4, 2.6), 2.9),
         ("coniferous", (1 - leafy) * where * 0.7, (1.2, 2.2), 2.7),
@@ -103,7 +108,9 @@ def paint_river(ground: Ground, rng: Generator, details: Details, season: str) -
     )
     beside = smooth_step(0.55 * width + 1, 0.55 * width + 4, away)
     if details["land"] == "woodland":
-        add_wood(ground, rng, beside, choice(rng, ("deciduous", "mixed")), season)
+        bank = 0.5 * width + 3.5 * crown_scale(ground)  # so that crowns do not hide the river
+        wood = smooth_step(bank, bank + 2, away)
+        add_wood(ground, rng, wood, choice(rng, ("deciduous", "mixed")), season)
     else:
         belt = (
             beside
