@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +27,8 @@ from tools.procedural.plan import SPLITS, Plan, View, row
 from tools.procedural.posed import files_of_posed, take_posed
 from tools.studio.batch import work_through
 from tools.studio.cameras import spread_on_sphere
-from tools.studio.captioned_sets import keep_settings, write_metadata
-from tools.studio.renderer import load_mitsuba
+from tools.studio.captioned_sets import fill, keep_settings
+from tools.studio.renderer import load_mitsuba, use_one_thread
 from utils.errors import demand, run_program
 from utils.options import parse
 
@@ -146,13 +145,16 @@ def main(options: Options) -> None:
         for shots in jobs
         for path, view in shots.files
     ]
-    try:
-        work_through(work, jobs, outputs=outputs, workers=options.workers, unit="instance")
-    finally:
-        written = write_metadata(folder, rows)
-    splits = Counter(row["split"] for row in rows)
-    shares = ", ".join(f"{splits[name]} {name.replace('_', ' ')}" for name in SPLITS)
-    print(f"{folder}: {written} pictures ({shares})")
+    make = partial(
+        work_through,
+        work,
+        jobs,
+        outputs=outputs,
+        workers=options.workers,
+        unit="instance",
+        prepare=use_one_thread,
+    )
+    fill(folder, rows, SPLITS, make)
 
 
 if __name__ == "__main__":

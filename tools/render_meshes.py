@@ -34,7 +34,7 @@ from tools.procedural.plan import view_word
 from tools.studio.batch import work_through
 from tools.studio.cameras import spread_on_path, spread_on_sphere
 from tools.studio.captioned_sets import keep_settings, write_metadata
-from tools.studio.renderer import load_mitsuba
+from tools.studio.renderer import load_mitsuba, use_one_thread
 from tools.studio.stage import Stage, random_lamp
 from tools.studio.textures import Array
 from utils.errors import UserError, Warnings, demand, run_program
@@ -196,7 +196,9 @@ def main(options: Options) -> None:
     keep_settings(folder, settings, facts(options))
     jobs = [shots(options, mesh, folder) for mesh in meshes]
     try:
-        done = work_through(take, jobs, outputs=outputs_of, workers=options.workers, unit="mesh")
+        done = work_through(
+            take, jobs, outputs=outputs_of, workers=options.workers, unit="mesh", prepare=use_one_thread
+        )
     finally:
         written = write_metadata(folder, entries)
     skipped = {str(path): reason for path, reason in done if reason}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from utils.errors import UserError
 from utils.images import image_tensor
+from utils.optional_modules import optional_module
 
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's modes of one channel with more than eight bits."""
@@ -76,11 +77,9 @@ def _read_image(path: Path) -> NDArray:
 
 def _read_dicom(path: Path) -> NDArray:
     """(H, W) float64, the stored values through the modality's slope and intercept or table."""
-    try:
-        import pydicom  # noqa: PLC0415 - an optional extra
-        from pydicom.pixels import apply_modality_lut  # noqa: PLC0415
-    except ImportError:
-        raise UserError(f"{path}: reading DICOM needs pydicom: pip install pydicom") from None
+    pydicom = optional_module("pydicom", f"{path}: reading DICOM needs pydicom")
+    from pydicom.pixels import apply_modality_lut  # noqa: PLC0415 - an optional extra
+
     try:
         scan = pydicom.dcmread(path)
         raw = np.asarray(apply_modality_lut(scan.pixel_array, scan), dtype=np.float64)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from utils.checkpoints import load_newest_checkpoint, save_checkpoint
 from utils.errors import UserError, Warnings, demand
+from utils.optional_modules import optional_module
 from utils.training_log import TrainingLog
 
 LOG_INTERVAL = 10
@@ -329,10 +330,9 @@ def _due(step: int, interval: int) -> bool:
 
 def _board(folder: Path) -> Any:
     """TensorBoard's writer into the run's folder."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional extra
-    except ImportError:
-        raise UserError("--tensorboard needs a package: pip install tensorboard") from None
+    optional_module("tensorboard", "--tensorboard needs the package tensorboard")
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional extra
+
     return SummaryWriter(str(folder / "tensorboard"))
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +17,6 @@ from tools.domains.sets import SetOptions
 from tools.scans import files
 from utils.errors import UserError, Warnings
 from utils.options import parse
-
-pytest.importorskip(
-    "mitsuba", reason="mitsuba is not installed (pip install mitsuba)"
-)  # studio.batch loads it
 
 MAKERS = {"scans": make_scans, "aerial": make_aerial}
 WRITERS: dict[str, ModuleType] = {"scans": files, "aerial": make_aerial}
@@ -172,10 +169,17 @@ def test_without_pydicom_a_dicom_set_is_refused_before_it_begins(
     def fail(name: str) -> ModuleType:
         raise ImportError(f"no module named {name}")
 
-    monkeypatch.setattr(files.importlib, "import_module", fail)
+    monkeypatch.setattr("utils.optional_modules.importlib.import_module", fail)
     with pytest.raises(UserError, match="pip install pydicom"):
         make("scans", tmp_path / "set", dicom=True)
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_no_renderer_is_needed(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mitsuba", None)
+    make(kind, tmp_path, count=1)
+    assert len(rows_of(tmp_path)) == 1
 
 
 def test_shared_flags_have_no_prefix() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from tools.studio.batch import work_through
-from tools.studio.captioned_sets import keep_settings, write_metadata
+from tools.studio.captioned_sets import fill, keep_settings
 from utils.errors import demand
 
 SPLITS = ("train", "held_out")
@@ -94,10 +94,5 @@ def fill_set(
     }
     keep_settings(folder, {**shared, **settings}, {**facts, **about})
     table = [{"file_name": row["file_name"], "text": row[options.captions], **row} for row in rows]
-    try:
-        work_through(work, jobs, outputs=outputs, workers=options.workers, unit="instance")
-    finally:
-        written = write_metadata(folder, table)
-    splits = Counter(row["split"] for row in rows)
-    shares = ", ".join(f"{splits[name]} {name.replace('_', ' ')}" for name in SPLITS)
-    print(f"{folder}: {written} pictures ({shares})")
+    make = partial(work_through, work, jobs, outputs=outputs, workers=options.workers, unit="instance")
+    fill(folder, table, SPLITS, make)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from tools.studio.materials import Item, Material
 from tools.studio.meshes import Mesh, faceted
 from tools.studio.textures import Array, encoded, linear
-from utils.errors import UserError
+from utils.optional_modules import optional_module
 
 GREY = np.array([0.7, 0.7, 0.7])  # sRGB, of a mesh that says nothing of its colour
 CREASE = 35.0  # degrees between two faces, above which their common edge is sharp
@@ -29,13 +28,7 @@ def load_trimesh() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    try:
-        return importlib.import_module("trimesh")
-    except ImportError as failure:
-        raise UserError(
-            f"this tool reads meshes with trimesh, which cannot be imported ({failure}); "
-            "run: pip install trimesh"
-        ) from failure
+    return optional_module("trimesh", "this tool reads meshes with trimesh")
 
 
 def read_mesh(path: Path) -> list[Item]:

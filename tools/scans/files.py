@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 from tools.scans.phantom import Phantom, cut
 from tools.scans.plan import SLICE, WINDOWS, Patient, Plan
 from tools.studio.captioned_sets import write_picture
-from utils.errors import UserError
 from utils.files import whole_file
+from utils.optional_modules import optional_module
 
 OFFSET = 1024
 """A stored value is the Hounsfield units plus this, so that none is negative."""
@@ -80,10 +79,7 @@ def load_pydicom() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    try:
-        return importlib.import_module("pydicom")
-    except ImportError as failure:
-        raise UserError(f"--dicom needs pydicom ({failure}); run: pip install pydicom") from failure
+    return optional_module("pydicom", "--dicom needs pydicom")
 
 
 def write_dicom(path: Path, hu: np.ndarray, slices: Slices, number: int, pitch: float) -> None:

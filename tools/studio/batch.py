@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from tools.studio.renderer import load_mitsuba
 from utils.errors import UserError
 
 Job = TypeVar("Job")
@@ -25,6 +24,7 @@ def work_through(
     outputs: Callable[[Job], Sequence[Path]],
     workers: int,
     unit: str = "picture",
+    prepare: Callable[[], object] | None = None,
 ) -> list[Result]:
     """Does each job whose output is not there yet, and shows how far it is.
 
@@ -36,7 +36,8 @@ def work_through(
         work: a function of a module (spawned processes import it), or a `functools.partial` of one.
         jobs: picklable.
         outputs: the files that a job writes; a job whose files all exist is skipped.
-        workers: processes, each of one thread; 1 works in this process.
+        workers: processes; 1 works in this process.
+        prepare: called in each process before its first job, `renderer.use_one_thread` say; picklable.
 
     Returns:
         The results of the jobs that were done now, in the order of `jobs`.
@@ -47,14 +48,15 @@ def work_through(
     missing = [job for job in jobs if not all(path.is_file() for path in outputs(job))]
     bar = partial(tqdm, total=len(jobs), initial=len(jobs) - len(missing), unit=unit)
     if workers == 1 or len(missing) < 2:
-        _start_worker()
+        if prepare:
+            prepare()
         results = []
         with bar() as progress:
             for job in missing:
                 results.append(work(job))
                 progress.update()
         return results
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_sheltered_worker)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (prepare,))
     try:
         futures: list[Future[Result]] = [pool.submit(work, job) for job in missing]
         with bar() as progress:
@@ -71,15 +73,8 @@ def work_through(
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
-    """One thread for the renderer: the processes are the parallelism."""
-    load_mitsuba()
-    import drjit  # noqa: PLC0415  # comes with Mitsuba, which is optional
-
-    drjit.set_thread_count(1)
-
-
-def _start_sheltered_worker() -> None:
-    """As `_start_worker`; Ctrl+C is the parent's to handle, so that a picture under way is finished."""
+def _start_worker(prepare: Callable[[], object] | None) -> None:
+    """Leaves Ctrl+C to the parent, so that a picture under way is finished."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _start_worker()
+    if prepare:
+        prepare()

@@ -1,7 +1,8 @@
 """Captioned image sets on disk: `metadata.jsonl`, `dataset.json` with the settings, and pictures."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ DATASET = "dataset.json"
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:
-    """Writes (H, W, 3) uint8 sRGB as a PNG, whole."""
+    """Writes (H, W, 3) uint8 sRGB, or (H, W) uint16 grey, as a PNG, whole."""
     with whole_file(path) as file:
         Image.fromarray(pixels).save(file, "PNG")
 
@@ -34,6 +35,24 @@ def write_metadata(folder: Path, rows: Sequence[Mapping[str, Any]]) -> int:
     with whole_file(folder / METADATA, "w") as file:
         file.writelines(json.dumps(row) + "\n" for row in present)
     return len(present)
+
+
+def fill(
+    folder: Path, rows: Sequence[Mapping[str, Any]], splits: Sequence[str], make: Callable[[], object]
+) -> None:
+    """Lets `make` write the pictures, then writes the table, also when it is stopped on the way.
+
+    Args:
+        rows: of all pictures, as `write_metadata` takes them, each with "split".
+        splits: their names, in the order in which it is said how many there are of each.
+    """
+    try:
+        make()
+    finally:
+        written = write_metadata(folder, rows)
+    counts = Counter(row["split"] for row in rows)
+    shares = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in splits)
+    print(f"{folder}: {written} pictures ({shares})")
 
 
 def keep_settings(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

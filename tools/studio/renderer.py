@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from scene.cameras import Camera
 from tools.studio.materials import Item, Material
 from tools.studio.meshes import Mesh
 from tools.studio.textures import Array, encoded, linear
-from utils.errors import UserError
+from utils.optional_modules import optional_module
 
 VERTEX_COLOUR = "vertex_colour"
 
@@ -23,15 +22,17 @@ def load_mitsuba() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    try:
-        mitsuba = importlib.import_module("mitsuba")
-    except ImportError as failure:
-        raise UserError(
-            f"this tool needs the renderer Mitsuba 3, which cannot be imported ({failure}); "
-            "run: pip install mitsuba"
-        ) from failure
+    mitsuba = optional_module("mitsuba", "this tool needs the renderer Mitsuba 3")
     mitsuba.set_variant("scalar_rgb")
     return mitsuba
+
+
+def use_one_thread() -> None:
+    """Keeps the renderer to one thread, where several processes are the parallelism."""
+    load_mitsuba()
+    import drjit  # noqa: PLC0415  # comes with Mitsuba, which is optional
+
+    drjit.set_thread_count(1)
 
 
 def texture(mitsuba: Any, values: Array) -> dict[str, Any]:

@@ -1,0 +1,22 @@
+"""Packages that not every user needs: imported where they are used, and asked for in one sentence."""
+
+import importlib
+from typing import Any
+
+from utils.errors import UserError
+
+
+def optional_module(name: str, use: str) -> Any:
+    """The module of that name.
+
+    Args:
+        name: of the module, and of the package that `pip install` knows.
+        use: what needs it, "--dicom needs pydicom" say: the message's beginning.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as failure:
+        raise UserError(f"{use}, which cannot be imported ({failure}); run: pip install {name}") from failure
