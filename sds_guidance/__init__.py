@@ -1,5 +1,9 @@
 """Everything about diffusion, CLIP and prompts; nothing about Gaussians. Importing it loads no diffusers."""
 
+import utils.idle_threads  # noqa: F401  (before torch, for the programs in here: python -m comes here first)
+
+# isort: split
+
 from sds_guidance.guidance import Guidance, GuidanceResult, View, load_guidance
 from sds_guidance.options import GuidanceOptions
 

@@ -4,10 +4,6 @@ python -m sds_guidance.finetune --data FOLDER --guidance_model FOLDER -m output/
 python -m sds_guidance.finetune -s SCENE --eval --caption "a fern in an atrium" -m output/fern_lora
 """
 
-import utils.idle_threads  # noqa: F401  (comes before torch)
-
-# isort: split
-
 from scene.dataset import training_files
 from sds_guidance.finetune.captioned import CaptionedImage
 from sds_guidance.finetune.options import FinetuneOptions

@@ -8,7 +8,10 @@ import pytest
 from tests.programs import ROOT
 
 
-@pytest.mark.parametrize("program", ["train", "render", "metrics"])
+@pytest.mark.parametrize(
+    "program",
+    ["train", "render", "metrics", "compare", "sds_guidance.finetune.__main__", "sds_guidance.prompt_scores"],
+)
 def test_idle_threads_sleep_in_every_program(program):
     code = (
         f"import {program}, os, sys; names = list(sys.modules); "
