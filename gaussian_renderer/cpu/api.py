@@ -18,17 +18,20 @@ RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 RASTERIZE_MODES = ("classic", "antialiased")
 
 
+SORTED = ("isect_ids", "flatten_ids")
+
+
 class Meta(UserDict[str, Any]):
     """What a pass leaves for those who need it; the pairs' sorting keys are made when first asked for."""
 
     def __init__(self, known: dict[str, Any], sort: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
-        super().__init__({**known, "isect_ids": None, "flatten_ids": None})
+        super().__init__(known | dict.fromkeys(SORTED))
         self._sort = sort
 
     def __getitem__(self, name: str) -> Any:
-        if name in ("isect_ids", "flatten_ids") and self.data[name] is None:
-            gaussians, keys = self._sort()
-            self.data |= {"isect_ids": torch.from_numpy(keys), "flatten_ids": torch.from_numpy(gaussians)}
+        if name in SORTED and self.data[name] is None:
+            gaussians, keys = map(torch.from_numpy, self._sort())
+            self.data |= zip(SORTED, (keys, gaussians), strict=True)
         return super().__getitem__(name)
 
 
@@ -91,7 +94,8 @@ def rasterization(
     Returns:
         colours: (C, H, W, D or D + 1 or 1) float32 (in memory, channels lie before rows).
         alphas: (C, H, W, 1) float32.
-        meta: gsplat's dictionary, unpacked layout; `isect_ids` and `flatten_ids` are made when asked for.
+        meta: a mapping with the keys and values of gsplat's dictionary, unpacked layout; `isect_ids` and
+            `flatten_ids` are made when asked for.
 
     Raises:
         ValueError: a tensor of wrong shape, type or device, or a value out of range; names the argument.

@@ -352,7 +352,7 @@ class _Blend(torch.autograd.Function):
         # Whole lines of memory, since they are written in no order; colours' sums come by eight, but for
         # the first four, which come with four zeros.
         further = -(-max(len(channels) - 4, 0) // 8) * 8
-        pairs = aligned_rows(len(lists.slots), -(-max(MOMENTS + 8, MOMENTS + 4 + further) // LANES))
+        pairs = aligned_rows(len(lists.slots), -(-(MOMENTS + max(8, 4 + further)) // LANES))
         incoming = [gradient.contiguous().view(-1).numpy() for gradient in (g_image, g_alphas)]
         _blend_backward(
             get_num_threads(), lists.offsets, lists.ranks, lists.slots, lists.records, channels,
