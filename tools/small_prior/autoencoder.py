@@ -12,7 +12,6 @@ from tools.small_prior.pictures import Pictures
 
 KL_WEIGHT = 2e-4
 EDGE_WEIGHT = 0.5
-SQUARE_WEIGHT = 2.0
 CHANNELS = 4
 
 
@@ -48,11 +47,14 @@ class RoundTrip(nn.Module):
 class Autoencoding:
     """The task of the VAE, as `finetune.trainer.fit` takes it."""
 
-    def __init__(self, vae: Any, training: Pictures, held_out: dict[str, Pictures], crop: int) -> None:
+    def __init__(
+        self, vae: Any, training: Pictures, held_out: dict[str, Pictures], *, crop: int, square_weight: float
+    ) -> None:
         """Learns from random crops of side `crop`, half of them mirrored."""
         vae.to(memory_format=torch.channels_last)
         self.network: nn.Module = RoundTrip(vae)
-        self.vae, self.training, self.held_out, self.crop = vae, training, held_out, crop
+        self.vae, self.training, self.held_out = vae, training, held_out
+        self.crop, self.square_weight = crop, square_weight
         self.count = len(training)
 
     def loss(self, rows: Tensor, random: torch.Generator) -> Tensor:
@@ -64,7 +66,7 @@ class Autoencoding:
         edges = sum(difference.diff(dim=dim).abs().mean() for dim in (2, 3))
         return (
             difference.abs().mean()
-            + SQUARE_WEIGHT * difference.square().mean()
+            + self.square_weight * difference.square().mean()
             + EDGE_WEIGHT * edges
             + KL_WEIGHT * kl
         )

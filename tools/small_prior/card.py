@@ -13,7 +13,7 @@ from utils.files import write_text
 
 GOALS = {"both": 0.8, "recall": 0.5, "psnr": 30.0}
 PARTS = ("unet", "vae", "text_encoder", "image_encoder")
-STAGES = {"vae": "VAE", "clip": "CLIP", "unet": "U-Net"}
+STAGES = {"vae": "VAE, crops", "vae_whole": "VAE, whole pictures", "clip": "CLIP", "unet": "U-Net"}
 
 
 def write_card(model: Path, record: dict[str, Any], measured: dict[str, Any]) -> None:
@@ -67,8 +67,9 @@ of procedural objects that the project makes itself; `--guidance_model small` ta
 guidance runs and is tested without a network and without a GPU; it is no substitute for Stable Diffusion.
 
 Weights, in half precision: {weights}.
-The VAE learnt from random crops, half of them mirrored; the towers from pictures that were mirrored, moved,
-zoomed and brightened a little; the U-Net from each picture and two mirrored or slightly cropped copies.
+The VAE learnt from random crops, then from whole pictures, half of them mirrored; the towers from pictures
+that were mirrored, moved, zoomed and brightened a little; the U-Net from each picture and two mirrored or
+slightly cropped copies.
 The U-Net predicts the velocity; latents are 4 x 16 x 16 with mean 0 and deviation 1.
 
 ## How it was made

@@ -34,6 +34,10 @@ class BuildOptions:
     """Crops in a step of the VAE."""
     vae_crop: int = 64
     """Side in pixels of the crops that the VAE learns from, a multiple of 8 up to 128."""
+    vae_whole_steps: int = 3000
+    """Steps of the VAE after those, on whole pictures."""
+    vae_whole_batch: int = 4
+    """Pictures in such a step."""
     clip_steps: int = 5000
     """Steps of the CLIP."""
     clip_minutes: float = 0.0
@@ -61,7 +65,9 @@ class BuildOptions:
             raise UserError("--data FOLDER is needed: captioned pictures to learn from")
         if not self.output:
             raise UserError("--output FOLDER is needed: for checkpoints, logs and the finished model")
-        for flag in ("vae_steps", "vae_batch", "clip_steps", "unet_steps", "unet_batch", "judge_steps"):
+        for flag in ("vae_steps", "vae_batch", "vae_whole_steps", "vae_whole_batch"):
+            demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
+        for flag in ("clip_steps", "unet_steps", "unet_batch", "judge_steps"):
             demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
         for flag in ("vae_minutes", "clip_minutes", "unet_minutes"):
             demand(getattr(self, flag) >= 0, flag, getattr(self, flag), "0 or more")

@@ -155,6 +155,33 @@ def test_a_build_without_data_is_refused_and_writes_nothing(tmp_path):
     assert not (tmp_path / "build").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("judge_steps", 0), ("vae_steps", 0), ("vae_whole_batch", 0), ("vae_crop", 12)]
+)
+def test_a_number_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(UserError, match=f"--{name} {value}"):
+        BuildOptions(data=("x",), output="y", **{name: value}).check()
+
+
+def test_towers_and_vae_learn_in_the_precision_asked_for(data, tmp_path, monkeypatch):
+    """The VAE twice, the second time with the weights of the first, on whole pictures."""
+    asked, sides = [], []
+
+    def fit(task, training, *others, **more):
+        asked.append(training.precision)
+        if hasattr(task, "vae"):
+            sides.append((task.crop, task.square_weight, id(task.vae)))
+
+    monkeypatch.setattr("tools.small_prior.build.fit", fit)
+    for precision in ("float32", "bfloat16"):
+        folder = str(tmp_path / precision)
+        for stage in ("clip", "vae"):
+            build(BuildOptions(data=(str(data),), output=folder, stage=stage, precision=precision))
+    assert asked == ["float32"] * 3 + ["bfloat16"] * 3
+    (crop, weight, vae), (whole, heavier, same) = sides[:2]
+    assert crop < whole == 128 and weight < heavier and vae == same
+
+
 @pytest.mark.slow
 def test_one_command_builds_a_model_with_its_card(data, tmp_path):
     options = BuildOptions(
@@ -162,6 +189,8 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
         output=str(tmp_path / "build"),
         vae_steps=2,
         vae_batch=2,
+        vae_whole_steps=2,
+        vae_whole_batch=2,
         clip_steps=2,
         clip_batch=4,
         unet_steps=2,
@@ -169,6 +198,7 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
         samples=2,
         sample_steps=2,
         judge_steps=2,
+        precision="bfloat16",
     )
     model = build(options)
     assert find_model(str(model), None, Warnings()).folder == model
@@ -176,6 +206,9 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
     measured = json.loads((tmp_path / "build" / "measurements.json").read_text())
     assert len(measured["denoising"]["held_out_instances"]["unet"]) == BANDS
     assert "VAE round trip" in (model / "README.md").read_text()
+    assert "--precision bfloat16" in (model / "README.md").read_text()
+    unet = json.loads((tmp_path / "build" / "unet" / "settings.json").read_text())["options"]
+    assert (unet["training"]["precision"], unet["preprocessing"]["augment_flip"]) == ("bfloat16", True)
     weights = {path: path.read_bytes() for path in model.glob("*/*.safetensors")}
     assert build(options) == model  # nothing is trained again
     assert weights == {path: path.read_bytes() for path in model.glob("*/*.safetensors")}
