@@ -277,6 +277,11 @@ def start_points(
             raise UserError(
                 f"{ply} has no point with a finite position to start from; give another --init_ply"
             )
+        if options.n_views and not options.init_ply:
+            warnings.add(
+                f"{ply.name} does not say which photographs saw a point: it may hold more than the "
+                f"{options.n_views} of --n_views show; start from other points with --init_ply"
+            )
         return points, f"{len(points)} points of {ply.name}"
     if observed is None:
         points = random_in_cube(options.init_random, BLENDER_HALF_SIDE, seed)

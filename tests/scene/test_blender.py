@@ -133,6 +133,21 @@ def test_start_points_of_a_blender_dataset(tmp_path):
     assert load(folder).points_source == "3 points of points3d.ply"
 
 
+def test_points_that_do_not_say_who_saw_them_are_warned_about(tmp_path):
+    """Points that other photographs saw would tell what the chosen ones do not show."""
+    folder = write(tmp_path, [frame("a"), frame("b")])
+    given = PointCloud(np.ones((3, 3), np.float32), np.full((3, 3), 9, np.uint8))
+    save_point_cloud(folder / "points3d.ply", given)
+
+    def doubts(**options):
+        lines = load(folder, **options).warnings.lines()
+        return [line for line in lines if "does not say which photographs" in line]
+
+    (warning,) = doubts(n_views=1)
+    assert "points3d.ply" in warning and "1 of --n_views" in warning
+    assert not doubts() and not doubts(n_views=1, init_ply=str(folder / "points3d.ply"))
+
+
 def test_missing_pictures_are_an_error_that_names_them(tmp_path):
     folder = write(tmp_path, [frame("a"), frame("b")])
     (folder / "b.png").unlink()
