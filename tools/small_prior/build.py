@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -217,6 +218,7 @@ def release(trained: Path, target: Path) -> None:
         if part.name in WEIGHTS:
             network: Any = WEIGHTS[part.name].from_pretrained(str(part), local_files_only=True)
             network.half().save_pretrained(temporary / part.name)
+            _forget_origin(temporary / part.name / "config.json")
         else:
             shutil.copytree(part, temporary / part.name)
     write_json(
@@ -236,6 +238,13 @@ def release(trained: Path, target: Path) -> None:
     )
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
+
+
+def _forget_origin(config: Path) -> None:
+    """Takes out where the weights were loaded from: a path of the machine that built them."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings.pop("_name_or_path", None)
+    write_json(config, settings)
 
 
 def held_out(pictures: dict[str, Pictures]) -> dict[str, Pictures]:

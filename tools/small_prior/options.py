@@ -26,7 +26,7 @@ class BuildOptions:
     seed: int = 0
     """Seed of all randomness."""
 
-    vae_steps: int = 8000
+    vae_steps: int = 11000
     """Steps of the VAE."""
     vae_minutes: float = 0.0
     """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
@@ -34,17 +34,17 @@ class BuildOptions:
     """Crops in a step of the VAE."""
     vae_crop: int = 64
     """Side in pixels of the crops that the VAE learns from, a multiple of 8 up to 128."""
-    vae_whole_steps: int = 3000
+    vae_whole_steps: int = 1800
     """Steps of the VAE after those, on whole pictures."""
     vae_whole_batch: int = 4
     """Pictures in such a step."""
-    clip_steps: int = 5000
+    clip_steps: int = 4400
     """Steps of the CLIP."""
     clip_minutes: float = 0.0
     """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
     clip_batch: int = 64
     """Pictures with captions in a step of the CLIP."""
-    unet_steps: int = 10000
+    unet_steps: int = 6300
     """Steps of the U-Net."""
     unet_minutes: float = 0.0
     """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""

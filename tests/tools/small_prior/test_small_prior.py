@@ -206,6 +206,7 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
     measured = json.loads((tmp_path / "build" / "measurements.json").read_text())
     assert len(measured["denoising"]["held_out_instances"]["unet"]) == BANDS
     assert "VAE round trip" in (model / "README.md").read_text()
+    assert not [path for path in model.rglob("*.json") if str(tmp_path) in path.read_text()]
     assert "--precision bfloat16" in (model / "README.md").read_text()
     unet = json.loads((tmp_path / "build" / "unet" / "settings.json").read_text())["options"]
     assert (unet["training"]["precision"], unet["preprocessing"]["augment_flip"]) == ("bfloat16", True)
