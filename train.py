@@ -11,35 +11,35 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
-from torch.nn import ParameterDict
 from tqdm import tqdm
 
 from gaussian_renderer import Engine, Rendering, choose_engine, render
 from scene.cameras import Camera
-from scene.dataset import Scene, SceneOptions, load_scene
-from scene.densification import Densification, DensificationOptions
-from scene.gaussians import gaussians_from_points, is_splat_ply, load_ply, read_vertices
+from scene.dataset import Scene, load_scene
 from scene.model_folder import save_model, write_reference_files
-from scene.novel_cameras import NovelCameras
-from scene.optimisers import OptimiserOptions, make_optimisers, position_lr
+from scene.optimisers import position_lr
 from scene.photographs import Photograph
-from scene.training_state import TrainingState, ViewOrder
-from sds_guidance import Guidance, View, load_guidance
-from sds_guidance.options import GuidanceOptions
+from scene.training_state import TrainingState
+from sds_guidance import Guidance
+from sds_guidance.guidance_log import GuidanceLog
+from sds_guidance.pilot import Look
+from training.guidance import gated, make_guidance, settle_gate, settle_interval, view_from
+from training.options import MAY_DIFFER, Options
+from training.start import first_state
 from utils.checkpoints import load_newest_checkpoint, save_checkpoint
 from utils.determinism import seed_everything, threads
-from utils.errors import UserError, Warnings, demand, run_program
+from utils.errors import Warnings, run_program
 from utils.image_metrics import any_counts, psnr
 from utils.losses import photometric_loss
-from utils.options import parse, save_settings, to_plain
+from utils.options import add_fact, load_settings, parse, save_settings, to_plain
+from utils.reference_flags import REFUSED
 from utils.run_folder import (
     clear,
     default_model_path,
@@ -49,90 +49,6 @@ from utils.run_folder import (
     versions,
 )
 from utils.training_log import TrainingLog
-
-REFUSED = {
-    "--train_test_exp": "exposure compensation is not there yet",
-    "--exposure_lr_init": "exposure compensation is not there yet",
-    "--exposure_lr_final": "exposure compensation is not there yet",
-    "--exposure_lr_delay_steps": "exposure compensation is not there yet",
-    "--exposure_lr_delay_mult": "exposure compensation is not there yet",
-    "--depths": "depth supervision is not there yet",
-    "-d": "depth supervision is not there yet",
-    "--depth_l1_weight_init": "depth supervision is not there yet",
-    "--depth_l1_weight_final": "depth supervision is not there yet",
-    "--optimizer_type": "there is one optimiser, Adam, fused",
-    "--data_device": "photographs are kept as bytes in main memory; --image_memory sets how much of it",
-    "--position_lr_delay_mult": "it has no effect in the reference; leave it out",
-    "--convert_SHs_python": "both engines evaluate spherical harmonics themselves",
-    "--compute_cov3D_python": "both engines compute covariances themselves",
-    "--debug": "use --detect_anomaly",
-    "--debug_from": "use --detect_anomaly",
-    "--ip": "there is no remote viewer yet",
-    "--port": "there is no remote viewer yet",
-    "--disable_viewer": "there is no remote viewer to disable; leave it out",
-    "--start_checkpoint": "use --resume to continue a run, or --init_ply to start from a model",
-}
-"""Flags of the reference that this program does not honour, and what to do instead."""
-
-MAY_DIFFER = frozenset(
-    {"quiet", "resume", "overwrite", "detect_anomaly", "model_path", "image_memory", "test_iterations"}
-    | {"save_iterations", "checkpoint_iterations", "checkpoint_interval"}
-)
-"""Options that do not change the result, so that a resumed run may be given others."""
-
-
-@dataclass
-class Options:
-    """Trains a 3D Gaussian Splatting model on photographs, guided by a latent diffusion model."""
-
-    scene: SceneOptions = field(default_factory=SceneOptions)
-    optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
-    densification: DensificationOptions = field(default_factory=DensificationOptions)
-    guidance: GuidanceOptions = field(default_factory=GuidanceOptions)
-
-    model_path: Annotated[str, tyro.conf.arg(aliases=["-m"])] = ""
-    """Output folder; empty: a new one under ./output."""
-    iterations: int = 30_000
-    """Training iterations."""
-    sh_degree: int = 3
-    """Highest degree of the spherical harmonics, 0 to 3; the active degree rises every 1000 iterations."""
-    lambda_dssim: float = 0.2
-    """Weight of 1 - SSIM against L1 in the photometric loss, 0 to 1."""
-    random_background: bool = False
-    """A new background colour every iteration."""
-    antialiasing: bool = False
-    """Dim Gaussians that are smaller than a pixel (Mip-Splatting); the PLY says so to viewers."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes CUDA where gsplat works."""
-    seed: int = 0
-    """Seed of all randomness."""
-    test_iterations: tuple[int, ...] = (7000, 30_000)
-    """Iterations at which PSNR is measured on test views and five training views; -1: never."""
-    save_iterations: tuple[int, ...] = (7000, 30_000)
-    """Iterations at which the PLY is saved; the last one always is."""
-    checkpoint_iterations: tuple[int, ...] = ()
-    """Iterations whose checkpoint is kept for good."""
-    checkpoint_interval: int = 1000
-    """Iterations between checkpoints, of which the newest two stay; 0: only at the end."""
-    resume: bool = False
-    """Go on from the newest checkpoint in --model_path, or start where there is none."""
-    overwrite: bool = False
-    """Replace a run that lies in --model_path."""
-    detect_anomaly: bool = False
-    """Let torch name the operation that made a NaN (slow)."""
-    quiet: bool = False
-    """Print nothing but warnings and errors."""
-
-    def check(self) -> None:
-        """Raises a `UserError` that names the first flag with a value that is not allowed."""
-        for group in (self.scene, self.optimiser, self.densification, self.guidance):
-            group.check()
-        demand(self.iterations >= 1, "iterations", self.iterations, "at least 1")
-        demand(0 <= self.sh_degree <= 3, "sh_degree", self.sh_degree, "0, 1, 2 or 3")
-        demand(0 <= self.lambda_dssim <= 1, "lambda_dssim", self.lambda_dssim, "0 to 1")
-        demand(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 - 1")
-        often = self.checkpoint_interval
-        demand(often >= 0, "checkpoint_interval", often, "0 (only at the end) or more")
 
 
 def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
@@ -154,14 +70,10 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
 
     scene = load_scene(options.scene, options.seed)
     warnings.extend(scene.warnings)
-    gaussians = initial_gaussians(options, scene, warnings).to(engine.device)
-    optimisers = make_optimisers(gaussians, options.optimiser, scene.extent)
-    densification = Densification(
-        options.densification, scene.extent, engine.name, options.scene.white_background, warnings
-    )
-    views = ViewOrder(scene.train_cameras, options.seed)
-    state = TrainingState(gaussians, optimisers, densification, views)
-    guidance = make_guidance(options, scene, engine, command, warnings)
+    state = first_state(options, scene, engine, warnings)
+    started = model_path if resuming else None
+    gate = (load_settings(model_path) or {}).get("gate") if resuming else None
+    guidance = make_guidance(options, scene, engine, command, warnings, started, gate, say)
 
     if not resuming:
         clear(model_path)
@@ -174,6 +86,8 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
         state.load_state_dict(saved["training"])
         if guidance:
             guidance.load_state_dict(saved["guidance"])
+    if guidance and guidance.conditioning:
+        guidance.conditioning.record(model_path, state.iteration, say)
     say(
         f"{len(scene.train_cameras)} training views, {len(scene.test_cameras)} test views, "
         f"{len(state.gaussians['means'])} Gaussians from {scene.points_source}; output in {model_path}"
@@ -182,7 +96,11 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
     warnings.show()
     if guidance and guidance.interval is None:
         say(settle_interval(guidance, options, state, engine))
-    train(options, scene, state, guidance, engine, model_path)
+    if guidance and not gate and options.guidance.guidance_gate == "auto":
+        gate = settle_gate(guidance, options, scene, engine, train_pilot, say)
+        guidance = gated(guidance, gate)
+        add_fact(model_path, "gate", gate)
+    train(options, scene, state, guidance, engine, model_path, gate)
     warnings.show()
 
 
@@ -193,58 +111,133 @@ def train(
     guidance: Guidance | None,
     engine: Engine,
     model_path: Path,
+    gate: dict[str, Any] | None,
 ) -> None:
-    """The loop: view, render, photometric loss, guidance, step, report, test, save, densify, checkpoint.
+    """The loop: step, report, test, save, densify, checkpoint. `gate` is what was decided on guidance.
 
     As in the reference, an iteration is tested and saved before its densification or opacity reset.
     """
-    gaussians, densification = state.gaussians, state.densification
-    look = partial(render, gaussians=gaussians, engine=engine, antialiased=options.antialiasing)
-    usual_background = torch.full((3,), float(options.scene.white_background), device=engine.device)
+    gaussians = state.gaussians
     log = TrainingLog(model_path, resumed_after=state.iteration)
+    guidance_log = GuidanceLog(model_path, options.guidance.guidance_log, resumed_after=state.iteration)
+    if gate and not state.iteration:
+        log.write(0, gate=gate["decision"], lambda_sds=gate["lambda_sds"])
     remaining = range(state.iteration + 1, options.iterations + 1)
     progress = tqdm(remaining, initial=state.iteration, total=options.iterations, disable=options.quiet)
     started = time.perf_counter()
 
     for iteration in progress:
-        means_lr = position_lr(options.optimiser, iteration, scene.extent)
-        sh_degree = active_sh_degree(iteration, options.sh_degree)
-        background = usual_background
-        if options.random_background:
-            background = state.views.random_colour().to(engine.device)
-
-        camera = state.views.next()
-        see = partial(look, sh_degree=sh_degree, background=background)
-        rendering = see(camera, absgrad=options.densification.absgrad)
-        rendering.rgb.retain_grad()
-        target, weight = photograph(camera).target(background, engine.device)
-        loss = photometric_loss(rendering.rgb.clamp(max=1), target, weight, options.lambda_dssim)
-        loss = loss + densification.regularisation(gaussians)
-        densification.before_backward(rendering.info)
-        loss.backward()
-
-        guided = guide(guidance, see, iteration, rendering.rgb) if guidance else {}
-        state.step(means_lr)
-        state.iteration = iteration
-
-        if iteration % 10 == 0 or guided:
-            report(progress, log, state, loss, psnr(rendering.rgb.clamp(max=1), target, weight), guided)
+        step = take_step(options, scene.extent, state, guidance, engine, guidance_log)
+        if iteration % 10 == 0 or step.guided:
+            report(progress, log, state, step, guidance.milliseconds if guidance else 0.0)
         if iteration in options.test_iterations:
-            plain = partial(look, sh_degree=sh_degree, background=usual_background)
-            evaluate(plain, usual_background, scene, log, iteration, options.quiet)
+            background = usual_background(options, engine)
+            look = seeing(options, state, engine, iteration, background)
+            evaluate(look, background, scene, log, iteration, options.quiet)
         if iteration in (*options.save_iterations, options.iterations):
             save_model(model_path, iteration, gaussians, options.antialiasing)
-        densification.after_step(gaussians, state.optimisers, iteration, rendering.info, means_lr)
+        densify(state, step)
         if is_checkpoint(options, iteration):
             checkpoint(options, state, guidance, model_path)
 
     log.close()
     if remaining or not (model_path / "training.json").exists():
-        count, seconds = len(state.gaussians["means"]), time.perf_counter() - started
-        save_summary(model_path, state.iteration, count, len(remaining), seconds)
+        count, seconds = len(gaussians["means"]), time.perf_counter() - started
+        save_summary(model_path, state.iteration, count, len(remaining), seconds, gate)
 
 
-def guide(guidance: Guidance, see: Callable[..., Rendering], iteration: int, rgb: Tensor) -> dict[str, float]:
+@dataclass(frozen=True)
+class Step:
+    """An iteration, its densification still to come.
+
+    Attributes:
+        rendering: of a training view, before the step.
+        target, weight: its photograph, and how much each pixel counts; see `Photograph.target`.
+        loss: scalar, photometric and regularisation.
+        guided: the scalars of guidance; empty where it had no turn.
+        means_lr: rate at which positions moved, scene units.
+    """
+
+    rendering: Rendering
+    target: Tensor
+    weight: Tensor | None
+    loss: Tensor
+    guided: dict[str, float]
+    means_lr: float
+
+
+def take_step(
+    options: Options,
+    extent: float,
+    state: TrainingState,
+    guidance: Guidance | None,
+    engine: Engine,
+    guidance_log: GuidanceLog | None = None,
+) -> Step:
+    """The next iteration: view, render, photometric loss, guidance, optimisers."""
+    iteration, gaussians, densification = state.iteration + 1, state.gaussians, state.densification
+    means_lr = position_lr(options.optimiser, iteration, extent)
+    background = usual_background(options, engine)
+    if options.random_background:
+        background = state.views.random_colour().to(engine.device)
+
+    camera = state.views.next()
+    see = seeing(options, state, engine, iteration, background)
+    rendering = see(camera, absgrad=options.densification.absgrad)
+    rendering.rgb.retain_grad()
+    target, weight = photograph(camera).target(background, engine.device)
+    loss = photometric_loss(rendering.rgb.clamp(max=1), target, weight, options.lambda_dssim)
+    loss = loss + densification.regularisation(gaussians)
+    densification.before_backward(rendering.info)
+    loss.backward()
+
+    guided = guide(guidance, guidance_log, see, iteration, rendering.rgb) if guidance else {}
+    state.step(means_lr)
+    state.iteration = iteration
+    return Step(rendering, target, weight, loss, guided, means_lr)
+
+
+def densify(state: TrainingState, step: Step) -> None:
+    """What follows an iteration's step: statistics, growth, pruning."""
+    state.densification.after_step(
+        state.gaussians, state.optimisers, state.iteration, step.rendering.info, step.means_lr
+    )
+
+
+def train_pilot(
+    options: Options, scene: Scene, guidance: Guidance | None, engine: Engine, iterations: int
+) -> Look:
+    """A short training from the run's seed that writes nothing; how its model is seen."""
+    seed_everything(options.seed)
+    state = first_state(options, scene, engine, Warnings())
+    while state.iteration < iterations:
+        densify(state, take_step(options, scene.extent, state, guidance, engine))
+    look = seeing(options, state, engine, iterations, usual_background(options, engine))
+    return partial(view_from, look=look)
+
+
+def seeing(
+    options: Options, state: TrainingState, engine: Engine, iteration: int, background: Tensor
+) -> Callable[..., Rendering]:
+    """`render` of a camera over this background, with the SH degree of the iteration."""
+    return partial(
+        render,
+        gaussians=state.gaussians,
+        engine=engine,
+        antialiased=options.antialiasing,
+        sh_degree=active_sh_degree(iteration, options.sh_degree),
+        background=background,
+    )
+
+
+def usual_background(options: Options, engine: Engine) -> Tensor:
+    """(3,) float32 on the engine's device: white or black, as the flags have it."""
+    return torch.full((3,), float(options.scene.white_background), device=engine.device)
+
+
+def guide(
+    guidance: Guidance, log: GuidanceLog | None, see: Callable[..., Rendering], iteration: int, rgb: Tensor
+) -> dict[str, float]:
     """Adds guidance's gradients, if this iteration has any, beside those of `rgb`; returns its scalars."""
     cameras = guidance.cameras(iteration)
     if not cameras:
@@ -253,6 +246,8 @@ def guide(guidance: Guidance, see: Callable[..., Rendering], iteration: int, rgb
     views = [view_from(camera, see) for camera in cameras]
     result = guidance(views, iteration, photometric_norm=float(rgb.grad.norm()))
     result.loss.backward()
+    if log:
+        log.write(iteration, guidance.guided, views, result)
     return result.scalars
 
 
@@ -278,92 +273,21 @@ def checkpoint(options: Options, state: TrainingState, guidance: Guidance | None
     save_checkpoint(model_path, everything, keep=set(options.checkpoint_iterations))
 
 
-def make_guidance(
-    options: Options, scene: Scene, engine: Engine, command: Sequence[str], warnings: Warnings
-) -> Guidance | None:
-    """The guidance that the options ask for; None, and no library of it loaded, where its weight is zero."""
-    if not options.guidance.lambda_sds:
-        return None
-    return load_guidance(
-        options.guidance,
-        cameras=scene.train_cameras,
-        sample_camera=NovelCameras(scene.train_cameras, scene.points.positions),
-        iterations=options.iterations,
-        seed=options.seed,
-        device=engine.device,
-        argv=command,
-        warnings=warnings,
-    )
-
-
-def settle_interval(guidance: Guidance, options: Options, state: TrainingState, engine: Engine) -> str:
-    """Times a guided and an unguided pass on the first Gaussians, decides how often to guide, and says so."""
-    background = torch.zeros(3, device=engine.device)
-    look = partial(
-        render, gaussians=state.gaussians, engine=engine, sh_degree=options.sh_degree, background=background
-    )
-
-    def unguided() -> float:
-        started = time.perf_counter()
-        camera = state.views.cameras[0]
-        target, weight = photograph(camera).target(background, engine.device)
-        photometric_loss(look(camera).rgb, target, weight, options.lambda_dssim).backward()
-        return time.perf_counter() - started
-
-    guided_seconds = guidance.measure(partial(view_from, look=look))
-    unguided_seconds = min(unguided() for _ in range(3))
-    for parameter in state.gaussians.values():
-        parameter.grad = None
-    guidance.choose_interval(guided_seconds, unguided_seconds)
-    return guidance.plan(guided_seconds, unguided_seconds)
-
-
-def view_from(camera: Camera, look: Callable[..., Rendering]) -> View:
-    """What guidance gets to see from `camera`."""
-    rendering = look(camera, depth=True)
-    assert rendering.depth is not None
-    return View(camera, rendering.rgb, rendering.alpha, rendering.depth)
-
-
 def photograph(camera: Camera) -> Photograph:
     """The camera's photograph, which every camera of a scene has."""
     assert camera.photograph is not None
     return camera.photograph
 
 
-def initial_gaussians(options: Options, scene: Scene, warnings: Warnings) -> ParameterDict:
-    """Gaussians from the scene's points, or those of `--init_ply` if it holds Gaussians."""
-    if options.scene.init_ply and is_splat_ply(read_vertices(Path(options.scene.init_ply))):
-        gaussians, info = load_ply(Path(options.scene.init_ply), warnings)
-        if info.sh_degree != options.sh_degree:
-            raise UserError(
-                f"--init_ply {options.scene.init_ply} has SH degree {info.sh_degree}, "
-                f"but --sh_degree is {options.sh_degree}; give --sh_degree {info.sh_degree}"
-            )
-        return gaussians
-    opacity, scale = options.densification.initial
-    return gaussians_from_points(
-        scene.points.positions,
-        scene.points.colours,
-        sh_degree=options.sh_degree,
-        extent=scene.extent,
-        opacity=opacity,
-        scale=scale,
-    )
-
-
-def report(
-    progress: tqdm,
-    log: TrainingLog,
-    state: TrainingState,
-    loss: Tensor,
-    quality: float,
-    guided: dict[str, float],
-) -> None:
-    """A row in the log; loss, PSNR and count beside the bar; and warnings that have come up, above it."""
-    value, count = float(loss.detach()), len(state.gaussians["means"])
-    log.write(state.iteration, loss=value, psnr=quality, gaussians=count, **guided)
-    progress.set_postfix(loss=f"{value:.4f}", psnr=f"{quality:.2f}", gaussians=count, refresh=False)
+def report(progress: tqdm, log: TrainingLog, state: TrainingState, step: Step, milliseconds: float) -> None:
+    """A row in the log; loss, PSNR, count and guidance's time beside the bar; new warnings above it."""
+    value, count = float(step.loss.detach()), len(state.gaussians["means"])
+    quality = psnr(step.rendering.rgb.clamp(max=1), step.target, step.weight)
+    log.write(state.iteration, loss=value, psnr=quality, gaussians=count, **step.guided)
+    beside = {"loss": f"{value:.4f}", "psnr": f"{quality:.2f}", "gaussians": count}
+    if milliseconds:
+        beside["guidance"] = f"{milliseconds:.0f} ms"
+    progress.set_postfix(beside, refresh=False)
     if state.densification.warnings.kinds:
         with tqdm.external_write_mode(sys.stderr):
             state.densification.warnings.show()

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sds_guidance.prior import LatentDiffusionPrior
-from sds_guidance.sds import sds_gradient
+from sds_guidance.sds import pixel_gradient, sds_gradient
 from utils.files import write_json
 
 
@@ -63,18 +64,17 @@ def main(options: Options) -> None:
         prior.encode = timed(prior.encode, "encode", seconds, device)  # type: ignore[method-assign]
         prior.predict = timed(prior.predict, "unet", seconds, device)  # type: ignore[method-assign]
         started, busy = time.perf_counter(), time.process_time()
-        distilled = sds_gradient(
+        latent_gradient = partial(
+            sds_gradient,
             prior,
-            rgb,
-            states,
-            (0.25, 0.75),
-            generator,
+            states=states,
+            noise_range=(0.25, 0.75),
+            generator=generator,
             guidance_scale=7.5,
             rescale=0.7,
             weighting="alpha_sigma",
-            clip=0.99,
-            resolution=options.resolution,
         )
+        guided = pixel_gradient(prior, rgb, latent_gradient, clip=0.99, resolution=options.resolution)
         synchronise(device)
         seconds["step"] = time.perf_counter() - started
         seconds["busy_core"] = (
@@ -82,8 +82,8 @@ def main(options: Options) -> None:
         )  # over all threads: what other programs cannot stretch
         seconds["backward"] = seconds["step"] - seconds["encode"] - seconds["unet"]
         del prior.encode, prior.predict
-        assert distilled.finite
-        assert float(distilled.gradient.abs().max()) > 0
+        assert guided.finite
+        assert float(guided.gradient.abs().max()) > 0
         steps.append(seconds)
 
     best = min(steps, key=lambda seconds: seconds["step"])

@@ -50,7 +50,9 @@ def all_settings(model: ScoredModel) -> dict[str, str]:
 def other_differences(models: Sequence[ScoredModel]) -> list[str]:
     """The flags outside guidance in which not all models agree; those that change nothing are left out."""
     guidance = {
-        f"--{name}" for model in models for name in model.settings.get("options", {}).get("guidance", {})
+        f"--{name}"
+        for model in models
+        for name, _ in _leaves(model.settings.get("options", {}).get("guidance", {}))
     }
     found = [all_settings(model) for model in models]
     flags = dict.fromkeys(name for settings in found for name in settings if name.startswith("--"))
@@ -95,13 +97,21 @@ def _guidance(model: ScoredModel) -> dict[str, str]:
     return {
         "Guidance model": shown(made.get("model", options.get("guidance_model"))),
         "Its revision": shown(made.get("revision")),
-        "Prompt": shown(options.get("prompt")),
-        "Negative prompt": shown(options.get("negative_prompt")),
+        "Prompt": shown(made.get("prompt", options.get("prompt"))),
+        "Negative prompt": shown(made.get("negative_prompt", options.get("negative_prompt"))),
         "Guidance scale": shown(options.get("guidance_scale")),
         "Guidance rescale": shown(options.get("guidance_rescale")),
         "Guide every ... steps": "chosen by timing" if interval == 0 else shown(interval),
         "Guided steps": UNKNOWN if steps is None else f"{steps:,}",
+        "Gate": _gate(model.settings.get("gate")),
     }
+
+
+def _gate(gate: Mapping[str, Any] | None) -> str:
+    """What the gate decided on guidance, and the weight that was left where it is another one."""
+    if not gate:
+        return UNKNOWN
+    return f"halved to {gate['lambda_sds']}" if gate["decision"] == "halved" else gate["decision"]
 
 
 def _count(names: Sequence[str] | None) -> str:

@@ -31,6 +31,7 @@ class NovelCameras:
         focus: (C,) float64, how far each camera's subject lies along its axis, scene units.
         radius: scene units, the largest distance of a camera from their middle; at least a tenth of the
             median distance to what they look at.
+        largest_gap: scene units, the largest distance of a camera from its nearest neighbour; 0: it has none.
     """
 
     def __init__(self, cameras: Sequence[Camera], points: np.ndarray) -> None:
@@ -48,6 +49,8 @@ class NovelCameras:
         self.radius = max(spread, LEAST_RADIUS * float(self.focus.median()))
         self.axes = torch.stack([camera.world_to_camera[2, :3] for camera in cameras]).double().cpu()
         self.partners = self._partners()
+        apart = torch.cdist(self.positions, self.positions).fill_diagonal_(math.inf).amin(dim=1)
+        self.largest_gap = float(apart.max()) if len(self.cameras) > 1 else 0.0
 
     def __call__(self, generator: torch.Generator, progress: float) -> Camera:
         """A novel camera of a training camera's size, without a photograph.
@@ -94,6 +97,22 @@ class NovelCameras:
         up = -camera.world_to_camera[1, :3].double().cpu()
         return _camera_like(camera, look_at(moved, subject, up))
 
+    def distance_weight(self, camera: Camera, near: float) -> float:
+        """How much is to be learnt at a camera, by its distance d to the nearest photograph: min(1, d / far).
+
+        far is `near` times the largest gap between a training camera and its nearest neighbour, centres all,
+        so that with 0.5 the middle of that gap has the whole weight (GaussianObject, arXiv 2402.10259, has
+        min(1, 2 d / d_max)). A camera at the very place of a photograph has it too: it is there on purpose
+        (`GuidanceViews`), or turned. So has every camera where there is no gap, with one photograph say.
+
+        Args:
+            camera: any.
+            near: share of the largest gap, in [0, 1]; at 0 every camera has the weight 1.
+        """
+        nearest = float((self.positions - camera.position.double().cpu()).norm(dim=1).min())
+        far = near * self.largest_gap
+        return min(1.0, nearest / far) if nearest > 0 and far > 0 else 1.0
+
     def _partners(self) -> list[list[int]]:
         """For each camera the few nearest others, by distance (in radii) plus angle between them."""
         rotations = torch.stack([camera.world_to_camera[:3, :3] for camera in self.cameras]).double().cpu()
@@ -103,6 +122,36 @@ class NovelCameras:
         apart.fill_diagonal_(math.inf)
         nearest = apart.argsort(dim=1, stable=True)[:, : min(NEIGHBOURS, len(self.cameras) - 1)]
         return [row.tolist() for row in nearest]
+
+
+class GuidanceViews:
+    """Where guidance looks: at novel cameras, at the photographs' own, or by a coin's toss at either."""
+
+    def __init__(self, novel: NovelCameras, kind: str, near: float) -> None:
+        """Makes the sampler of a run.
+
+        Args:
+            novel: the novel cameras, and the photographs' own.
+            kind: "novel", "train" or "mixed".
+            near: see `NovelCameras.distance_weight`.
+        """
+        self.novel = novel
+        self.kind = kind
+        self.near = near
+
+    def __call__(self, generator: torch.Generator, progress: float) -> Camera:
+        """A camera; see `NovelCameras.__call__`. Of the training cameras each is as likely."""
+        train = self.kind == "train"
+        if self.kind == "mixed":
+            train = float(torch.rand(1, generator=generator)) < 0.5
+        if train:
+            cameras = self.novel.cameras
+            return cameras[int(torch.randint(len(cameras), (1,), generator=generator))]
+        return self.novel(generator, progress)
+
+    def weight(self, camera: Camera) -> float:
+        """The weight of guidance at one of these cameras, in [0, 1]."""
+        return self.novel.distance_weight(camera, self.near)
 
 
 def between(first: Camera, second: Camera, weight: float) -> Camera:

@@ -4,7 +4,9 @@ import utils.idle_threads  # noqa: F401  (before torch, for the programs in here
 
 # isort: split
 
-from sds_guidance.guidance import Guidance, GuidanceResult, View, load_guidance
+from sds_guidance.guidance import Guidance, GuidanceResult
+from sds_guidance.loading import load_guidance
+from sds_guidance.mode import View
 from sds_guidance.options import GuidanceOptions
 
 __all__ = ["Guidance", "GuidanceOptions", "GuidanceResult", "View", "load_guidance"]

@@ -21,7 +21,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from sds_guidance.models import GIVE_CLIP, demand_weights, read_config
+from sds_guidance.architecture import read_config
+from sds_guidance.models import GIVE_CLIP, demand_weights
 from sds_guidance.text import BATCH, tokenise
 from utils.errors import UserError, Warnings
 from utils.images import image_pixels

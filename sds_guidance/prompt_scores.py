@@ -20,6 +20,7 @@ from sds_guidance.clip import Clip, load_clip, load_towers
 from sds_guidance.finetune.captioned import SUFFIXES
 from sds_guidance.finetune.pictures import UnreadablePicture, read_picture
 from sds_guidance.models import CLIP, GIVE_CLIP, TOWERS, find_model
+from sds_guidance.prompts import read_prompts_file
 from utils.errors import UserError, Warnings, demand, run_program
 from utils.options import parse
 
@@ -143,16 +144,7 @@ def read_prompts(options: PromptScoreOptions) -> list[str]:
     Raises:
         UserError: the file cannot be read, or has no prompt.
     """
-    if not options.prompts_file:
-        return list(options.prompts)
-    path = Path(options.prompts_file).expanduser()
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as failure:
-        raise UserError(f"--prompts_file {path} cannot be read as UTF-8 text: {failure}") from failure
-    read = [line.strip() for line in lines if line.strip()]
-    if not read:
-        raise UserError(f"--prompts_file {path} has no prompt; write one a line")
+    read = read_prompts_file(options.prompts_file) if options.prompts_file else []
     return [*options.prompts, *read]
 
 

@@ -1,56 +1,144 @@
-"""Score distillation sampling: the gradient of one rendering, without a graph through the U-Net."""
+"""Score distillation: a gradient at one rendering's latents, and its way back to the pixels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sds_guidance.mode import Guided, Prior, View
+
 if TYPE_CHECKING:
-    from sds_guidance.prior import Prediction
-
-
-class Prior(Protocol):
-    """What score distillation asks of a prior; `LatentDiffusionPrior` has it, and so has a test's stub."""
-
-    abar: Tensor
-    size_multiple: int
-
-    def encode(self, pictures: Tensor) -> Tensor: ...
-    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
-    def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
-    def predict(
-        self, noised: Tensor, t: Tensor, states: Tensor, guidance_scale: float, rescale: float = 0.0
-    ) -> Prediction: ...
+    from scene.cameras import Camera
 
 
 @dataclass(frozen=True)
-class Distilled:
-    """What score distillation says of one rendering, before any lambda.
+class LatentGradient:
+    """What a prior says of one rendering's latents.
 
     Attributes:
-        gradient: (3, H, W) float32, dL/d rgb in the sum convention: J^T w(t) (eps-hat - eps), J = dz / d rgb.
-        loss: half the mean square of the latent gradient; a number to watch, not what is differentiated.
-        t: the noise level drawn, of T.
+        residual: (1, 4, h, w) float32, w(t) times a difference of two noises.
+        t: the noise level, of T.
         weight: w(t).
-        elements: how many latent elements the gradient has (for the mean convention).
-        finite: whether the gradient may be used.
+        noised: (1, 4, h, w) float32, z_t.
+        clean: (1, 4, h, w) float32, the estimate z0-hat.
     """
 
-    gradient: Tensor
-    loss: float
+    residual: Tensor
     t: int
     weight: float
-    elements: int
-    finite: bool
+    noised: Tensor
+    clean: Tensor
+
+
+class Distillation:
+    """The modes without a memory: at one camera a step, a latent gradient, carried back to the pixels."""
+
+    fresh_share = 1.0
+
+    def __init__(
+        self,
+        prior: Prior,
+        latent_gradient: Callable[[Tensor, Tensor, float, torch.Generator], LatentGradient],
+        sample_camera: Callable[[torch.Generator, float], Camera],
+        weigh_camera: Callable[[Camera], float],
+        *,
+        clip: float,
+        resolution: int,
+    ) -> None:
+        """Takes what distinguishes these modes, and what they share.
+
+        Args:
+            prior: the frozen model.
+            latent_gradient: from latents (1, 4, h, w), text states (2, tokens, width), progress in [0, 1] and
+                a generator.
+            sample_camera: a camera from a generator and the progress.
+            weigh_camera: the factor, in [0, 1], of the gradient at a camera.
+            clip, resolution: see `pixel_gradient`.
+        """
+        self.prior = prior
+        self.latent_gradient = latent_gradient
+        self.sample_camera = sample_camera
+        self.weigh_camera = weigh_camera
+        self.clip = clip
+        self.resolution = resolution
+
+    def cameras(self, generator: torch.Generator, progress: float) -> list[Camera]:
+        """One camera."""
+        return [self.sample_camera(generator, progress)]
+
+    def __call__(self, view: View, states: Tensor, progress: float, generator: torch.Generator) -> Guided:
+        """The gradient at one rendering, times the weight of its camera."""
+        guided = pixel_gradient(
+            self.prior,
+            view.rgb,
+            lambda latents: self.latent_gradient(latents, states, progress, generator),
+            clip=self.clip,
+            resolution=self.resolution,
+        )
+        return replace(guided, gradient=self.weigh_camera(view.camera) * guided.gradient)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: all chance is the generator's."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over nothing."""
+
+
+def pixel_gradient(
+    prior: Prior,
+    rgb: Tensor,
+    latent_gradient: Callable[[Tensor], LatentGradient],
+    *,
+    clip: float,
+    resolution: int,
+) -> Guided:
+    """A latent gradient at one rendering, carried to its pixels: J^T g, J = dz / d rgb, z = E(rgb).
+
+    One vector-Jacobian product through the VAE's encoder and the resizing; none through the U-Net. The loss
+    is half the mean square of g.
+
+    Args:
+        prior: the frozen model.
+        rgb: (3, H, W) float32 in [0, 1]; its graph is neither used nor changed.
+        latent_gradient: g from the (1, 4, h, w) latents z, in float32.
+        clip: quantile of |g| at which g is cut element by element; 1 leaves it.
+        resolution: short side in pixels of what the prior sees.
+    """
+    pixels = rgb.detach().requires_grad_()
+    with torch.enable_grad():
+        latents = prior.encode(fit_to_prior(pixels, resolution, prior.size_multiple))
+    with torch.no_grad():
+        found = latent_gradient(latents.detach())
+        residual = clip_elements(found.residual, clip)
+    (gradient,) = torch.autograd.grad(latents, pixels, residual)
+
+    def pictures() -> Mapping[str, Tensor]:
+        height, width = rgb.shape[1:]
+        latents = {"noised": found.noised, "denoised": found.clean}
+        return {
+            name: fit_back(prior.decode(it)[0], height, width, resolution) for name, it in latents.items()
+        }
+
+    return Guided(
+        gradient=gradient,
+        loss=float(residual.square().mean()) / 2,
+        t=found.t,
+        weight=found.weight,
+        elements=residual.numel(),
+        finite=bool(residual.isfinite().all() and gradient.isfinite().all()),
+        pictures=pictures,
+    )
 
 
 def sds_gradient(
     prior: Prior,
-    rgb: Tensor,
+    latents: Tensor,
     states: Tensor,
     noise_range: tuple[float, float],
     generator: torch.Generator,
@@ -58,45 +146,27 @@ def sds_gradient(
     guidance_scale: float,
     rescale: float,
     weighting: str,
-    clip: float,
-    resolution: int,
-) -> Distilled:
-    """The score distillation gradient at one rendering (DreamFusion, equation 3).
+) -> LatentGradient:
+    """Score distillation sampling (DreamFusion, equation 3): g = w(t) (eps-hat(z_t) - eps).
 
-    z = E(rgb), z_t = alpha z + sigma eps, g = w(t) (eps-hat(z_t) - eps) in float32; one vector-Jacobian
-    product through the VAE's encoder and the resizing carries g to the pixels. First t, then eps is drawn.
+    z_t = alpha z + sigma eps, in float32. First t, then eps is drawn.
 
     Args:
         prior: the frozen model.
-        rgb: (3, H, W) float32 in [0, 1]; its graph is neither used nor changed.
+        latents: (1, 4, h, w) float32, z.
         states: (2, tokens, width), text states of the negative prompt, then of the prompt.
         noise_range: lowest and highest level, as fractions of the prior's T levels.
         generator: on the CPU, so that every device sees the same noise.
         guidance_scale, rescale: see `LatentDiffusionPrior.predict`.
         weighting: w(t), see `level_weight`.
-        clip: quantile of |g| at which g is cut element by element; 1 leaves it.
-        resolution: short side in pixels of what the prior sees.
     """
-    pixels = rgb.detach().requires_grad_()
-    with torch.enable_grad():
-        latents = prior.encode(fit_to_prior(pixels, resolution, prior.size_multiple))
     t = draw_level(noise_range, len(prior.abar), generator)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-
-    with torch.no_grad():
-        noised = prior.add_noise(latents, noise, t)
-        estimate = prior.predict(noised, t, states, guidance_scale, rescale)
-        weight = level_weight(weighting, *prior.levels(t))
-        residual = clip_elements(weight * (estimate.noise.float() - noise), clip)
-    (gradient,) = torch.autograd.grad(latents, pixels, residual)
-    return Distilled(
-        gradient=gradient,
-        loss=float(residual.square().mean()) / 2,
-        t=int(t),
-        weight=float(weight),
-        elements=residual.numel(),
-        finite=bool(residual.isfinite().all() and gradient.isfinite().all()),
-    )
+    noised = prior.add_noise(latents, noise, t)
+    estimate = prior.predict(noised, t, states, guidance_scale, rescale)
+    weight = level_weight(weighting, *prior.levels(t))
+    residual = weight * (estimate.noise.float() - noise)
+    return LatentGradient(residual, int(t), float(weight), noised, estimate.clean)
 
 
 def fit_to_prior(rgb: Tensor, short_side: int, multiple: int) -> Tensor:
@@ -111,13 +181,33 @@ def fit_to_prior(rgb: Tensor, short_side: int, multiple: int) -> Tensor:
         (1, 3, h, w), differentiable.
     """
     height, width = rgb.shape[1:]
-    scale = short_side / min(height, width)
-    size = (round(height * scale), round(width * scale))
+    size = _resized(height, width, short_side)
     picture = rgb[None]
     if size != (height, width):
         picture = F.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
     down, right = (-side % multiple for side in size)
     return F.pad(picture, (right // 2, right - right // 2, down // 2, down - down // 2), mode="replicate")
+
+
+def fit_back(picture: Tensor, height: int, width: int, short_side: int) -> Tensor:
+    """(C, height, width): the way back from `fit_to_prior`, padding cut off and size restored.
+
+    Args:
+        picture: (C, h, w), what `fit_to_prior` makes of (C, height, width) at this `short_side`.
+    """
+    rows, columns = _resized(height, width, short_side)
+    top, left = (picture.shape[1] - rows) // 2, (picture.shape[2] - columns) // 2
+    inner = picture[None, :, top : top + rows, left : left + columns]
+    if (rows, columns) != (height, width):
+        size = (height, width)
+        inner = F.interpolate(inner, size=size, mode="bilinear", antialias=True, align_corners=False)
+    return inner[0]
+
+
+def _resized(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Height and width of a picture that is brought to this short side."""
+    scale = short_side / min(height, width)
+    return round(height * scale), round(width * scale)
 
 
 def annealed_range(

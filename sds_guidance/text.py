@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,36 @@ def encode_prompts(
     Returns:
         (P, tokens, width) float32 on `device`, width being the U-Net's cross-attention width.
     """
+    return prompt_encoder(folder, device, dtype, lora=lora, placeholder=placeholder)(prompts, warnings)
+
+
+def prompt_encoder(
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    lora: Lora | None = None,
+    placeholder: Placeholder | None = None,
+) -> Callable[[Sequence[str], Warnings], Tensor]:
+    """What `encode_prompts` does, to be called with prompts and what takes the cuts; it holds the encoder.
+
+    Args:
+        folder, device, dtype, lora, placeholder: see `encode_prompts`.
+    """
     tokenizer, encoder = load_text_encoder(folder, device, dtype)
     if lora:
         put_lora(encoder, lora, "text_encoder")
     if placeholder:
         put_placeholder(tokenizer, encoder, placeholder)
-        prompts = [placeholder.expand(prompt) for prompt in prompts]
-    tokens = tokenise(tokenizer, encoder, prompts, warnings)
-    with torch.no_grad():
+
+    @torch.no_grad()
+    def encode(prompts: Sequence[str], warnings: Warnings) -> Tensor:
+        if placeholder:
+            prompts = [placeholder.expand(prompt) for prompt in prompts]
+        tokens = tokenise(tokenizer, encoder, prompts, warnings)
         return torch.cat([encoder(b.to(device)).last_hidden_state.float() for b in tokens.split(BATCH)])
+
+    return encode
 
 
 def load_text_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

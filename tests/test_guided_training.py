@@ -5,13 +5,14 @@ import torch
 
 import train
 from sds_guidance import Guidance
+from sds_guidance.loading import choose_mode
 from tests.programs import BUSY, ply, run_program, run_train
 from tests.sds_guidance.fakes import FakePrior, save_tiny_model
 from utils.checkpoints import checkpoint_path
 
 GUIDED = (
     *("--lambda_sds", 0.2, "--guidance_from", 0, "--guidance_interval", 2, "--guidance_warmup", 0),
-    *("--guidance_resolution", 64),
+    *("--guidance_resolution", 64, "--guidance_gate", "off"),
 )
 
 
@@ -19,13 +20,11 @@ def with_prior(monkeypatch: pytest.MonkeyPatch, error: float) -> FakePrior:
     """Lets train.py guide with a prior whose residual is `error` everywhere."""
     prior = FakePrior(error)
 
-    def load(options, *, sample_camera, iterations, seed, device, **_) -> Guidance:
-        states = torch.zeros(2, 1, 1)
-        return Guidance(
-            options, prior, states, sample_camera, iterations=iterations, seed=seed, device=device
-        )
+    def load(options, *, sample_camera, weigh_camera, iterations, seed, device, **_) -> Guidance:
+        mode, states = choose_mode(options, prior, sample_camera, weigh_camera), torch.zeros(2, 1, 1)
+        return Guidance(options, mode, lambda *_: states, iterations=iterations, seed=seed, device=device)
 
-    monkeypatch.setattr(train, "load_guidance", load)
+    monkeypatch.setattr("training.guidance.load_guidance", load)
     return prior
 
 
@@ -80,6 +79,37 @@ def test_guided_and_resumed_equals_guided_unbroken(small_scene, tmp_path, monkey
     monkeypatch.setattr(train, "save_checkpoint", original)
     run_train(small_scene, tmp_path / "b", *flags, "--resume")
     assert ply(tmp_path / "a", 40) == ply(tmp_path / "b", 40)
+
+
+def test_contact_sheets_change_no_bit_and_every_guided_step_has_a_row(small_scene, tmp_path, monkeypatch):
+    with_prior(monkeypatch, 0.3)
+    flags = ("--iterations", 20, *BUSY, *GUIDED)
+    run_train(small_scene, tmp_path / "plain", *flags)
+    run_train(small_scene, tmp_path / "sheets", *flags, "--guidance_log", 4)
+    assert ply(tmp_path / "sheets", 20) == ply(tmp_path / "plain", 20)
+    sheets = sorted(path.name for path in (tmp_path / "sheets" / "guidance").iterdir())
+    assert sheets == ["000001.png", "000009.png", "000017.png"]
+    assert not (tmp_path / "plain" / "guidance").exists()
+    rows = (tmp_path / "plain" / "guidance.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["iteration", *map(str, range(1, 20, 2))]
+    run_train(small_scene, tmp_path / "sheets", "--iterations", 1, "--overwrite")
+    assert not list((tmp_path / "sheets").glob("guidance*"))
+
+
+@pytest.mark.parametrize("views", ["train", "mixed"])
+def test_guidance_may_look_at_the_photographs_views(small_scene, tmp_path, monkeypatch, views):
+    prior = with_prior(monkeypatch, 0.3)
+    seen, original = [], train.view_from
+
+    def watched(camera, look):
+        seen.append(camera)
+        return original(camera, look)
+
+    monkeypatch.setattr(train, "view_from", watched)
+    run_train(small_scene, tmp_path, "--iterations", 20, *BUSY, *GUIDED, "--guidance_views", views)
+    photographed = [camera.photograph is not None for camera in seen]
+    assert prior.calls == len(seen) == 10
+    assert all(photographed) if views == "train" else 0 < sum(photographed) < 10
 
 
 def test_views_that_are_not_finite_are_dropped_and_training_goes_on(small_scene, tmp_path, monkeypatch):

@@ -22,6 +22,18 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Puts the generators that `seed_everything` seeds back to where they were, after the block."""
+    python, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)  # noqa: NPY002
+
+
 def threads() -> dict[str, int]:
     """How many threads torch and Numba use; a guided run's bits depend on torch's."""
     return {"torch": torch.get_num_threads(), "numba": numba.get_num_threads()}

@@ -86,6 +86,11 @@ def save_settings(model_path: Path, options: Any, **facts: Any) -> None:
     write_json(model_path / SETTINGS_FILE, {**facts, "options": to_plain(options)}, indent=2)
 
 
+def add_fact(model_path: Path, name: str, value: Any) -> None:
+    """Adds a fact to a run's `settings.json`."""
+    write_json(model_path / SETTINGS_FILE, {**(load_settings(model_path) or {}), name: value}, indent=2)
+
+
 def load_settings(model_path: Path) -> dict[str, Any] | None:
     """What `save_settings` wrote, or None where there is no such file."""
     path = Path(model_path) / SETTINGS_FILE

@@ -14,9 +14,10 @@ from utils.files import write_json
 from utils.memory import peak_memory
 from utils.options import SETTINGS_FILE, differences, load_settings
 
-OWN_OUTPUTS = ("point_cloud", "train/ours_*", "test/ours_*", "orbit/ours_*.mp4")
+OWN_OUTPUTS = ("point_cloud", "train/ours_*", "test/ours_*", "orbit/ours_*.mp4", "guidance")
 OWN_FILES = (
-    *(SETTINGS_FILE, "cfg_args", "cameras.json", "input.ply", "log.jsonl", "training.json"),
+    *(SETTINGS_FILE, "conditioning.json", "cfg_args", "cameras.json", "input.ply"),
+    *("log.jsonl", "guidance.csv", "training.json"),
     *("results.json", "per_view.json", "metrics_conventions.json"),
 )
 
@@ -87,8 +88,18 @@ def clear(model_path: Path) -> None:
         checkpoint_path(model_path, iteration).unlink()
 
 
-def save_summary(model_path: Path, iteration: int, gaussians: int, iterations: int, seconds: float) -> None:
-    """Writes `training.json`: how large the model is, and what this process needed for its iterations."""
+def save_summary(
+    model_path: Path,
+    iteration: int,
+    gaussians: int,
+    iterations: int,
+    seconds: float,
+    gate: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes `training.json`: how large the model is, and what this process needed for its iterations.
+
+    What the gate decided on guidance stands there too, where it was asked.
+    """
     write_json(
         model_path / "training.json",
         {
@@ -98,6 +109,7 @@ def save_summary(model_path: Path, iteration: int, gaussians: int, iterations: i
             "seconds": round(seconds, 3),
             "iterations_per_second": round(iterations / seconds, 3),
             "peak_memory_mib": peak_memory(),
+            **({"gate": gate} if gate else {}),
         },
     )
 

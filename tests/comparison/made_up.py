@@ -116,7 +116,8 @@ def write_training(model: Path, lambda_sds: float = 0.0, iteration: int = 70, se
     found = {"points": "120 SfM points", "train_photographs": ["a", "b"], "test_photographs": NAMES}
     made = {"model": "small", "revision": "local-0123"} if lambda_sds else None
     options = train.Options(scene=scene, guidance=guidance, iterations=iteration, seed=seed)
-    save_settings(model, options, scene=found, guidance=made)
+    gate = {"gate": {"decision": "halved", "lambda_sds": lambda_sds / 2}} if lambda_sds else {}
+    save_settings(model, options, scene=found, guidance=made, **gate)
     save_summary(model, iteration, gaussians=23456, iterations=iteration, seconds=187.4)
     rows = [{"iteration": step} | ({"guidance_loss": 1.0} if lambda_sds else {}) for step in range(1, 8)]
     (model / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

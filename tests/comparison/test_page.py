@@ -90,6 +90,7 @@ def test_settings_stand_beside_the_figures(models, output):
         "Guidance scale": ("-", "7.5"),
         "Guide every ... steps": ("-", "chosen by timing"),
         "Guided steps": ("-", "7"),
+        "Gate": ("-", "halved to 0.1"),
     }.items():
         row = page.row(SETTINGS, setting)
         assert (row["plain"], row["guided"]) == (plain, guided), setting

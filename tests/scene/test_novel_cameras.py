@@ -8,7 +8,15 @@ import torch
 
 from scene.camera_paths import look_at
 from scene.cameras import Camera
-from scene.novel_cameras import ANGLE_JITTER, ARC, POSITION_JITTER, NovelCameras, between, jittered
+from scene.novel_cameras import (
+    ANGLE_JITTER,
+    ARC,
+    POSITION_JITTER,
+    GuidanceViews,
+    NovelCameras,
+    between,
+    jittered,
+)
 
 UP = torch.tensor([0.0, -1.0, 0.0])
 INTRINSICS = torch.tensor([[60.0, 0.0, 33.0], [0.0, 62.0, 22.0], [0.0, 0.0, 1.0]])
@@ -183,3 +191,43 @@ def test_same_generator_same_cameras_and_the_global_one_untouched(cloud):
     assert torch.equal(torch.get_rng_state(), before)
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one.world_to_camera, other.world_to_camera)
+
+
+def test_a_views_weight_rises_with_its_distance_to_the_middle_of_the_largest_gap(cloud):
+    """Three cameras on a line, 1 and 3 apart: the largest gap to a nearest neighbour is 3."""
+    cameras = [camera_at((x, 0.0, -5.0)) for x in (0.0, 1.0, 4.0)]
+    sampler = NovelCameras(cameras, cloud)
+    assert sampler.largest_gap == pytest.approx(3.0)
+    weights = [sampler.distance_weight(camera_at((x, 0.0, -5.0)), 0.5) for x in (1.3, 1.75, 2.5, 3.7, 9.0)]
+    assert weights == pytest.approx([0.2, 0.5, 1.0, 0.2, 1.0], abs=1e-5)
+    assert sampler.distance_weight(camera_at((1.3, 0.0, -5.0)), 1.0) == pytest.approx(0.1, abs=1e-5)
+    assert sampler.distance_weight(camera_at((1.3, 0.0, -5.0)), 0.0) == 1.0
+
+
+def test_a_photographs_own_camera_and_a_lone_photographs_views_count_whole(cloud):
+    sampler = NovelCameras(ring(), cloud)
+    assert [sampler.distance_weight(camera, 0.5) for camera in sampler.cameras] == [1.0] * 8
+    assert NovelCameras(ring()[:1], cloud).distance_weight(camera_at((0.1, 0.0, -3.9)), 0.5) == 1.0
+    turned = NovelCameras([ring()[0]] * 2, cloud)  # a panorama: no gap between the centres
+    assert turned.distance_weight(camera_at((0.1, 0.0, -3.9)), 0.5) == 1.0
+
+
+def test_looking_at_novel_views_draws_what_the_sampler_draws(cloud):
+    """So that adding the choice of views changed no run; the weights are the sampler's."""
+    novel = NovelCameras(ring(), cloud)
+    first, second = (torch.Generator().manual_seed(5) for _ in range(2))
+    views = GuidanceViews(novel, "novel", 0.5)
+    for _ in range(10):
+        camera, same = views(first, 0.3), novel(second, 0.3)
+        assert torch.equal(camera.world_to_camera, same.world_to_camera)
+        assert views.weight(camera) == novel.distance_weight(camera, 0.5)
+    assert torch.equal(first.get_state(), second.get_state())
+
+
+def test_training_views_are_the_photographs_own_and_mixed_ones_half_of_each(cloud):
+    cameras = ring()
+    sampler, generator = NovelCameras(cameras, cloud), torch.Generator().manual_seed(0)
+    drawn = [GuidanceViews(sampler, "train", 0.5)(generator, 0.5) for _ in range(200)]
+    assert {id(camera) for camera in drawn} == {id(camera) for camera in cameras}
+    drawn = [GuidanceViews(sampler, "mixed", 0.5)(generator, 0.5) for _ in range(200)]
+    assert 70 < sum(any(camera is photo for photo in cameras) for camera in drawn) < 130

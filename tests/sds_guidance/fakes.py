@@ -173,6 +173,9 @@ class FakePrior:
     def encode(self, pictures: Tensor) -> Tensor:
         return torch.nn.functional.avg_pool2d(pictures, 2)
 
+    def decode(self, latents: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(latents, scale_factor=2)
+
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         abar = self.abar[t].view(-1, 1, 1, 1)
         return abar.sqrt(), (1.0 - abar).sqrt()

@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ import torch.nn.functional as F
 
 from scene.cameras import Camera
 from sds_guidance import Guidance, GuidanceOptions, View, load_guidance
+from sds_guidance import guidance as guidance_module
 from sds_guidance.guidance import affordable_interval
+from sds_guidance.loading import choose_mode, evenly
+from sds_guidance.mode import Guided, Prior
 from sds_guidance.text import encode_prompts
+from tests.sds_guidance.exact_priors import PoorCodec
 from tests.sds_guidance.fakes import FakePrior
 from utils.errors import UserError, Warnings
 
@@ -39,16 +44,12 @@ def moved_camera(generator: torch.Generator, progress: float) -> Camera:
     return replace(CAMERA, world_to_camera=pose)
 
 
-def make(options: GuidanceOptions = PLAIN, prior=None, iterations: int = 100, device=CPU) -> Guidance:
-    return Guidance(
-        options,
-        prior or FakePrior(0.5),
-        torch.zeros(2, 1, 1),
-        moved_camera,
-        iterations=iterations,
-        seed=7,
-        device=device,
-    )
+def make(
+    options: GuidanceOptions = PLAIN, prior=None, iterations=100, device=CPU, seed=7, weigh_camera=evenly
+) -> Guidance:
+    mode = choose_mode(options, prior or FakePrior(0.5), moved_camera, weigh_camera)
+    states = torch.zeros(2, 1, 1)
+    return Guidance(options, mode, lambda *_: states, iterations=iterations, seed=seed, device=device)
 
 
 def view(camera: Camera = CAMERA) -> View:
@@ -117,6 +118,51 @@ def test_weights_and_schedules_change_what_is_applied_under_relative(change):
     usual, other = (run(make(it), range(1, 31)) for it in (options, replace(options, **change)))
     ratios = [float(b.norm() / a.norm()) for a, b in zip(usual, other, strict=True)]
     assert max(ratios) > 1.05 * min(ratios)
+
+
+@pytest.mark.parametrize(
+    "change", [{"ism_delta_t": (0.02, 0.2)}, {"ism_t": (0.4, 0.5)}], ids=lambda change: next(iter(change))
+)
+def test_the_schedules_of_ism_change_what_is_applied_under_relative(change):
+    options = replace(PLAIN, guidance="ism")
+    usual, other = (
+        run(make(it, PoorCodec(0.7, 0.2)), range(1, 31)) for it in (options, replace(options, **change))
+    )
+    ratios = [float(b.norm() / a.norm()) for a, b in zip(usual, other, strict=True)]
+    assert max(ratios) > 1.05 * min(ratios)
+
+
+def test_a_view_of_little_weight_is_pulled_little_under_every_reduction():
+    """The weight of a camera is its own: that of others, and the averages, do not make up for it."""
+    for reduction in ("relative", "mean", "sum"):
+        options, weights = replace(PLAIN, sds_reduction=reduction), [0.0, 0.25, 1.0]
+        usual = run(make(options), range(1, 4))
+        weighed = run(make(options, weigh_camera=lambda _, left=weights: left.pop()), range(1, 4))
+        ratios = [float(b.norm() / a.norm()) for a, b in zip(usual, weighed, strict=True)]
+        assert ratios[0] == pytest.approx(1.0)
+        assert 0.2 < ratios[1] < 0.5
+        assert ratios[2] == 0.0
+
+
+def test_each_view_gets_the_text_states_of_its_camera():
+    """They are asked for after the cameras and before the mode draws, from the same generator."""
+    seen = []
+
+    class Listening(FakePrior):
+        def predict(self, noised, t, states, guidance_scale, rescale=0.0):
+            seen.append(states)
+            return super().predict(noised, t, states, guidance_scale, rescale)
+
+    def conditions(camera: Camera, generator: torch.Generator) -> torch.Tensor:
+        return torch.rand(2, 1, 1, generator=generator) + 10 * camera.world_to_camera[0, 3]
+
+    mode = choose_mode(PLAIN, Listening(), moved_camera, evenly)
+    guidance = Guidance(PLAIN, mode, conditions, iterations=100, seed=7, device=CPU)
+    reference = torch.Generator()
+    reference.set_state(guidance.generator.get_state())
+    applied(guidance, 1)
+    camera = moved_camera(reference, 0.01)
+    assert torch.equal(seen[0], conditions(camera, reference))
 
 
 def test_a_converging_prior_pulls_less_and_less():
@@ -252,6 +298,38 @@ def test_measuring_changes_no_state_and_goes_all_the_way_back():
     assert float(leaf.grad.norm()) > 0
 
 
+@pytest.mark.parametrize(("share", "expected"), [(1.0, 3.0), (0.2, 0.2 * 3.0 + 0.8 * 0.5)])
+def test_a_mode_that_lives_on_what_it_made_is_measured_by_its_mean_step(monkeypatch, share, expected):
+    """At each camera the first step takes 3 s, a second one there half a second."""
+    now = 0.0
+
+    class Remembering:
+        prior: Prior = FakePrior()
+        fresh_share = share
+        known: Camera | None = None
+
+        def cameras(self, generator, progress):
+            return [moved_camera(generator, progress)]
+
+        def __call__(self, view, states, progress, generator):
+            nonlocal now
+            now += 0.5 if view.camera is self.known else 3.0
+            self.known = view.camera
+            return Guided(torch.zeros_like(view.rgb), 0.0, 1, 1.0, 1, True)
+
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            assert state == {}
+
+    monkeypatch.setattr(guidance_module, "time", SimpleNamespace(perf_counter=lambda: now))
+    guidance = Guidance(
+        PLAIN, Remembering(), lambda *_: torch.zeros(2, 1, 1), iterations=9, seed=0, device=CPU
+    )
+    assert guidance.measure(view) == pytest.approx(expected)
+
+
 def saved_and_loaded(state: dict) -> dict:
     """The state as a checkpoint gives it back."""
     file = io.BytesIO()
@@ -260,21 +338,26 @@ def saved_and_loaded(state: dict) -> dict:
     return torch.load(file, weights_only=True)
 
 
-def test_a_resumed_run_equals_the_unbroken_one():
+@pytest.mark.parametrize("mode", ["sds", "ism"])
+def test_a_resumed_run_equals_the_unbroken_one(mode):
     options = replace(
-        PLAIN, guidance_interval=0, sds_clip=0.99, sds_weight="alpha_sigma", guidance_warmup=0.3
+        PLAIN,
+        guidance=mode,
+        guidance_interval=0,
+        sds_clip=0.99,
+        sds_weight="alpha_sigma",
+        guidance_warmup=0.3,
     )
-    unbroken, first = make(options), make(options)
+    unbroken, first, resumed = (make(options, PoorCodec(0.7, 0.2)) for _ in range(3))
     for guidance in (unbroken, first):
         guidance.choose_interval(2.0, 1.0)
     whole = run(unbroken, range(1, 61))
     start = run(first, range(1, 31))
     state = saved_and_loaded(first.state_dict())
-    resumed = make(options)
     resumed.load_state_dict(state)
     assert resumed.interval == 2
     end = run(resumed, range(31, 61))
-    assert len(whole) == 30
+    assert len({gradient.sum().item() for gradient in whole}) == 30
     assert all(torch.equal(a, b) for a, b in zip(whole, [*start, *end], strict=True))
 
 
@@ -287,9 +370,8 @@ def test_a_named_interval_wins_over_the_saved_one():
 def test_the_seed_decides():
     first, second = run(make(), range(1, 4)), run(make(), range(1, 4))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert not torch.equal(make().cameras(1)[0].world_to_camera, Guidance(
-        PLAIN, FakePrior(), torch.zeros(2, 1, 1), moved_camera, iterations=100, seed=8, device=CPU
-    ).cameras(1)[0].world_to_camera)  # fmt: skip
+    poses = [make(seed=seed).cameras(1)[0].world_to_camera for seed in (7, 8)]
+    assert not torch.equal(*poses)
 
 
 def load(folder, **changes) -> Guidance:
@@ -320,12 +402,17 @@ def test_a_loaded_model_guides_and_describes_itself(tiny_models, kind):
     assert float(gradient.norm()) == pytest.approx(0.2e-3 / 5, rel=1e-3)  # the first of five warm-up steps
     assert scalars["guidance_dropped"] == 0
     assert guidance.description == {
+        "mode": "sds",
         "model": str(tiny_models[kind]),
         "revision": guidance.description["revision"],
         "lora": "",
         "embedding": "",
+        "prompt": "a fern",
+        "negative_prompt": GuidanceOptions.negative_prompt,
         "prediction_type": kind,
         "precision": "float32",
+        "checkpoint_encoder": False,
+        "one_batch": True,
         "picture_width": 88,
         "picture_height": 64,
     }
@@ -334,7 +421,7 @@ def test_a_loaded_model_guides_and_describes_itself(tiny_models, kind):
 def test_both_prompts_reach_the_unet(tiny_model):
     guidance = load(tiny_model, negative_prompt="mud")
     seen: list[torch.Tensor] = []
-    prior: Any = guidance.prior
+    prior: Any = guidance.mode.prior  # type: ignore[attr-defined]
     prior.unet.register_forward_pre_hook(
         lambda _, __, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True
     )
@@ -344,12 +431,44 @@ def test_both_prompts_reach_the_unet(tiny_model):
 
 
 def test_only_unet_and_encoder_stay(tiny_model):
-    prior: Any = load(tiny_model).prior
+    prior: Any = load(tiny_model).mode.prior  # type: ignore[attr-defined]
     assert prior.vae.decoder is None
     assert {name for name, value in vars(prior).items() if isinstance(value, torch.nn.Module)} == {
         "unet",
         "vae",
     }
+
+
+def test_the_decoder_stays_where_sheets_are_to_be_drawn(tiny_model):
+    guidance = load(tiny_model, guidance_log=5)
+    (camera,) = guidance.cameras(1)
+    result = guidance([view(camera)], 1, 1.0)
+    assert {name: picture.shape for name, picture in result.guided[0].pictures().items()} == {
+        "noised": (3, 64, 64),
+        "denoised": (3, 64, 64),
+    }
+
+
+def test_low_memory_is_told_and_done(tiny_model, capsys):
+    guidance = load(tiny_model, guidance_memory="low")
+    prior: Any = guidance.mode.prior  # type: ignore[attr-defined]
+    assert "guidance memory (--guidance_memory low): bfloat16" in capsys.readouterr().out
+    assert prior.vae.encoder.gradient_checkpointing
+    assert not prior.one_batch
+    assert prior.unet.dtype == torch.bfloat16
+    gradient, _ = applied(guidance, 1)
+    assert gradient.isfinite().all()
+
+
+def test_a_second_run_needs_no_text_encoder(tiny_model, monkeypatch):
+    first, _ = applied(load(tiny_model, prompt="a moss"), 1)
+
+    def refuse(*_, **__):
+        raise AssertionError("the text encoder was loaded")
+
+    monkeypatch.setattr("sds_guidance.prompt_cache.prompt_encoder", refuse)
+    second, _ = applied(load(tiny_model, prompt="a moss"), 1)
+    assert torch.equal(first, second)
 
 
 def test_the_global_generator_is_left_alone(tiny_model):

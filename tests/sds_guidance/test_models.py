@@ -1,5 +1,6 @@
 """Finding a model: folders, the hub's cache, the hub, and every message when it is not there."""
 
+import json
 import shlex
 import shutil
 import socket
@@ -10,7 +11,15 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from sds_guidance.models import CLIP, MIRRORS, TOWERS, find_model, missing_files, unguided_command
+from sds_guidance.models import (
+    CLIP,
+    MIRRORS,
+    TOWERS,
+    find_model,
+    find_settings,
+    missing_files,
+    unguided_command,
+)
 from utils.errors import UserError, Warnings
 
 ARGV = ["train.py", "-s", "my scene", "--lambda_sds", "0.2", "--guidance_model", "x"]
@@ -37,7 +46,11 @@ def hub(monkeypatch, tiny_model, tmp_path):
                 raise ConnectionError("no network\nmore lines")
             root = self.online[model]
             names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+            return SimpleNamespace(
+                siblings=[
+                    SimpleNamespace(rfilename=name, size=(root / name).stat().st_size) for name in names
+                ]
+            )
 
         def snapshot_download(self, model, revision=None, local_files_only=False, allow_patterns=None, **_):
             self.asked.append((model, local_files_only))
@@ -95,6 +108,74 @@ def test_a_download_takes_the_five_parts_and_nothing_else(tiny_model, hub, tmp_p
     assert missing_files(found.folder) == []
     stored = {path.relative_to(found.folder) for path in found.folder.rglob("*") if path.is_file()}
     assert stored == {path.relative_to(tiny_model) for path in tiny_model.rglob("*") if path.is_file()}
+
+
+def other_model(tiny_model, folder, **settings):
+    """A copy of the tiny model whose U-Net's settings say something else."""
+    shutil.copytree(tiny_model, folder)
+    path = folder / "unet" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    return folder
+
+
+def stored(tmp_path):
+    """The files that the fake hub has given out."""
+    root = tmp_path / "snapshots" / "c0ffee"
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+SETTINGS_ALONE = {
+    "unet/config.json",
+    "vae/config.json",
+    "text_encoder/config.json",
+    "scheduler/scheduler_config.json",
+}
+
+
+def test_of_a_model_of_another_task_only_settings_are_downloaded(tiny_model, hub, tmp_path):
+    hub.online["someone/inpainting"] = other_model(tiny_model, tmp_path / "repository", in_channels=9)
+    text = message("someone/inpainting")
+    assert "a model of another task (latent diffusion, inpainting)" in text
+    assert text.endswith(UNGUIDED)
+    assert stored(tmp_path) == SETTINGS_ALONE
+
+
+def test_a_pipeline_of_another_family_is_named_though_it_lacks_what_we_need(hub, tmp_path):
+    repository = tmp_path / "repository"
+    (repository / "transformer").mkdir(parents=True)
+    (repository / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    (repository / "transformer" / "model.safetensors").write_bytes(b"gigabytes")
+    hub.online["someone/flux"] = repository
+    for model in ("someone/flux", str(repository)):
+        text = message(model)
+        assert "Flux, which is not supported" in text
+        assert text.endswith(UNGUIDED)
+    assert stored(tmp_path) == {"model_index.json"}
+
+
+def test_a_folder_of_another_task_is_refused_with_the_way_out(tiny_model, hub, tmp_path):
+    folder = other_model(tiny_model, tmp_path / "model", in_channels=5)
+    text = message(str(folder))
+    assert "a depth map" in text
+    assert text.endswith(UNGUIDED)
+    hub.cached["someone/depth"] = folder
+    assert message("someone/depth") == text
+
+
+def test_settings_are_found_without_the_weights(tiny_model, hub, tmp_path):
+    repository = other_model(tiny_model, tmp_path / "repository", in_channels=9)
+    (repository / "model.ckpt").write_bytes(b"not asked for")
+    hub.online["someone/model"] = repository
+    found = find_settings("someone/model", None, Warnings())
+    assert stored(tmp_path) == SETTINGS_ALONE
+    whole = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file())
+    assert found.download == whole - len(b"not asked for")
+    assert (found.name, found.revision) == ("someone/model", "c0ffee")
+    hub.cached["someone/model"] = tiny_model
+    assert find_settings("someone/model", None, Warnings()).download == 0
+    assert find_settings(str(tiny_model), None, Warnings()).revision.startswith("local-")
+    with pytest.raises(UserError, match="the hub did not answer"):
+        find_settings("someone/else", None, Warnings())
 
 
 @pytest.mark.parametrize("old", list(MIRRORS))

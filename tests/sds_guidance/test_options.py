@@ -57,6 +57,12 @@ def test_flags_are_spelt_with_underscores():
         ("sds_t_min", (0.8, 0.02)),
         ("sds_t_min", (0.0, 0.02)),
         ("sds_t_max", (0.75, 1.0)),
+        ("guidance_log", -1),
+        ("guidance_distance", 1.5),
+        ("ism_t", (0.0, 0.5)),
+        ("ism_t", (0.6, 0.5)),
+        ("ism_delta_t", (0.1, 0.0)),
+        ("ism_delta_s", 0.0),
     ],
 )
 def test_a_bad_value_is_refused_by_name(flag, value):
@@ -68,8 +74,9 @@ def test_a_bad_value_is_refused_by_name(flag, value):
 def test_importing_the_package_loads_no_network_library():
     """What train.py imports for its flags, and all it needs with --lambda_sds 0."""
     code = (
-        "import sys, sds_guidance, sds_guidance.options, sds_guidance.sds, scene.novel_cameras\n"
+        "import sys, sds_guidance, sds_guidance.loading, sds_guidance.guidance_log, scene.novel_cameras\n"
         "heavy = {'diffusers', 'transformers', 'huggingface_hub', 'accelerate', 'safetensors'}\n"
+        "heavy |= {'openai', 'pydantic'}\n"
         "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,20 +1,25 @@
 """The score distillation gradient against its formula worked out by hand, and its schedules."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
+from sds_guidance.mode import Guided
 from sds_guidance.prior import load_prior
 from sds_guidance.sds import (
     annealed_range,
     clip_elements,
     draw_level,
+    fit_back,
     fit_to_prior,
     level_weight,
+    pixel_gradient,
     sds_gradient,
 )
+from tests.sds_guidance.exact_priors import GaussianPrior
 from tests.sds_guidance.fakes import FakePrior
 
 CPU = torch.device("cpu")
@@ -31,6 +36,14 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
+def distilled(prior, rgb, states, noise_range, generator, *, clip, resolution, **settings) -> Guided:
+    """Score distillation of one rendering, from and to its pixels."""
+    latent_gradient = partial(
+        sds_gradient, prior, states=states, noise_range=noise_range, generator=generator, **settings
+    )
+    return pixel_gradient(prior, rgb, latent_gradient, clip=clip, resolution=resolution)
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("weighting", ["alpha_sigma", "sigma2", "abar", "one"])
 def test_gradient_equals_the_formula(tiny_models, kind, weighting):
@@ -40,7 +53,7 @@ def test_gradient_equals_the_formula(tiny_models, kind, weighting):
     states = torch.randn(2, 16, 32, generator=seeded())
     settings = {**SETTINGS, "weighting": weighting}
     prior = load_prior(folder, CPU, torch.float32)
-    found = sds_gradient(prior, rgb, states, (0.25, 0.75), seeded(), **settings)
+    found = distilled(prior, rgb, states, (0.25, 0.75), seeded(), **settings)
 
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False)
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", low_cpu_mem_usage=False)
@@ -78,7 +91,7 @@ def test_no_graph_goes_through_the_unet_nor_into_the_rendering(tiny_model):
     prior.unet.register_forward_hook(lambda _, __, output: outputs.append(output.sample))
     leaf = torch.rand(3, 16, 16, generator=seeded(), requires_grad=True)
     rendering = leaf * 1.0
-    result = sds_gradient(prior, rendering, torch.randn(2, 16, 32), (0.1, 0.2), seeded(), **SETTINGS)
+    result = distilled(prior, rendering, torch.randn(2, 16, 32), (0.1, 0.2), seeded(), **SETTINGS)
     assert [output.requires_grad for output in outputs] == [False]
     assert not result.gradient.requires_grad
     assert leaf.grad is None
@@ -88,15 +101,15 @@ def test_no_graph_goes_through_the_unet_nor_into_the_rendering(tiny_model):
 def test_clipping_acts_on_the_latent_gradient(tiny_model):
     prior = load_prior(tiny_model, CPU, torch.float32)
     rgb, states = torch.rand(3, 16, 16, generator=seeded()), torch.randn(2, 16, 32, generator=seeded())
-    whole = sds_gradient(prior, rgb, states, (0.3, 0.3), seeded(), **SETTINGS)
-    cut = sds_gradient(prior, rgb, states, (0.3, 0.3), seeded(), **{**SETTINGS, "clip": 0.5})
+    whole = distilled(prior, rgb, states, (0.3, 0.3), seeded(), **SETTINGS)
+    cut = distilled(prior, rgb, states, (0.3, 0.3), seeded(), **{**SETTINGS, "clip": 0.5})
     assert 0 < cut.loss < whole.loss
 
 
 def test_a_gradient_that_is_not_finite_is_reported():
     for error in (float("nan"), float("inf")):
         for clip in (1.0, 0.99):
-            result = sds_gradient(
+            result = distilled(
                 FakePrior(error), torch.rand(3, 16, 16), torch.empty(2, 0, 0), (0.1, 0.2), seeded(),
                 **{**SETTINGS, "clip": clip},
             )  # fmt: skip
@@ -153,6 +166,30 @@ def test_a_picture_that_fits_is_left_alone_and_padding_repeats_the_edge():
     assert torch.equal(padded[:, :, 1:11], picture)
     assert torch.equal(padded[:, :, 0], picture[:, :, 0])
     assert torch.equal(padded[:, :, 11], picture[:, :, 9])
+
+
+@pytest.mark.parametrize(("size", "multiple"), [((8, 10), 4), ((8, 10), 16), ((9, 13), 8)])
+def test_what_is_padded_and_resized_comes_back(size, multiple):
+    """A picture that is only padded comes back exactly; a ramp that is resized too, but for its ends."""
+    height, width = size
+    ramp = torch.linspace(0, 1, width).expand(3, height, width)
+    short_side = 8 if height == 8 else 4 * height
+    seen = fit_to_prior(ramp, short_side, multiple)
+    back = fit_back(seen[0], height, width, short_side)
+    assert back.shape == ramp.shape
+    torch.testing.assert_close(back[:, :, 1:-1], ramp[:, :, 1:-1], atol=0 if height == 8 else 5e-3, rtol=0)
+
+
+def test_the_log_gets_the_pictures_of_this_very_step():
+    """Without a codec, from an oracle: the noise that was put on, and what the oracle answers."""
+    prior, rgb = GaussianPrior(0.7), torch.rand(3, 16, 24, generator=seeded())
+    pictures = distilled(prior, rgb, torch.zeros(2, 1, 1), (0.3, 0.3), seeded(), **SETTINGS).pictures()
+    generator, abar = seeded(), prior.abar[300]
+    torch.randint(300, 301, (1,), generator=generator)
+    noised = abar.sqrt() * rgb + (1 - abar).sqrt() * torch.randn(1, 3, 16, 24, generator=generator)[0]
+    assert list(pictures) == ["noised", "denoised"]
+    torch.testing.assert_close(pictures["noised"], noised)
+    torch.testing.assert_close(pictures["denoised"], torch.full((3, 16, 24), 0.7))
 
 
 def test_resizing_passes_the_whole_gradient_back():

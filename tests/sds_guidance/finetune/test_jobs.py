@@ -143,7 +143,7 @@ def test_inversion_learns_a_word_and_guidance_understands_it(options, tiny_model
     assert (learnt.token, learnt.vectors.shape) == ("<it>", (2, 32))
     flags = {"guidance_embedding": str(path), "prompt": "a photograph of <it>"}
     assert torch.isfinite(guided_gradient(tiny_model, **flags)).all()
-    with pytest.raises(UserError, match="teaches the word <it>, but --prompt 'a fern' does not"):
+    with pytest.raises(UserError, match="teaches the word <it>, but no prompt contains it"):
         guided_gradient(tiny_model, **{**flags, "prompt": "a fern"})
 
 

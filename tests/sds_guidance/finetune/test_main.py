@@ -124,7 +124,7 @@ def test_bad_flags_are_one_message_and_write_nothing(captioned_set, tiny_model, 
         (lambda folder: shutil.rmtree(folder / "unet"), "is not a complete Stable-Diffusion-shaped"),
         (
             lambda folder: rewrite(folder / "unet" / "config.json", in_channels=9),
-            "takes 9 channels (an inpainting model)",
+            "its U-Net wants a mask and a masked picture",
         ),
     ],
 )

@@ -1,0 +1,145 @@
+"""How sure a rendering is, pixel by pixel: photographs warped into it by its depth agree, or they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from scene.cameras import Camera
+    from sds_guidance.mode import View
+
+NEAREST = 4  # photographs that are asked about a view
+TOLERANCE = 0.1  # difference of colour, mean over channels, from which on a photograph does not agree
+WINDOW = 3  # pixels, side of the square over which differences are averaged: one alone may agree by chance
+SURFACE = 0.5  # alpha from which on a pixel's depth is taken for that of a surface
+BEHIND = 0.03  # a point is hidden by one that is nearer by more than this share of the distance
+CELL = 2  # pixels, side of the cells in which points hide each other; smaller ones would leave gaps
+SLOPE = 2.0  # tangent of the slant up to which a surface does not hide itself within a cell
+
+
+@torch.no_grad()
+def certainty(view: View, photographers: Sequence[Camera]) -> tuple[Tensor, Tensor]:
+    """How far each pixel of a rendering is known from photographs, and the picture that they know.
+
+    A pixel's certainty is its alpha times the mean agreement, 1 - (difference / 0.1)^2 and not below 0, of
+    those nearby photographs that see its surface. One photograph alone counts half: the Gaussians were fitted
+    to repeat it, and do so at any depth; that two agree says that the depth is right.
+
+    A photograph sees a surface where the rendered depth puts it inside of the picture, counted by its mask,
+    and not behind anything that the rendering shows. What the view itself does not see may still hide it;
+    then only the colour can tell. Where alpha is small the depth means nothing, and nobody is asked.
+
+    Args:
+        view: the rendering, from any camera.
+        photographers: the training cameras, with their photographs.
+
+    Returns:
+        certainty: (H, W) float32 in [0, 1].
+        reference: (3, H, W) float32 in [0, 1], the nearest agreeing photograph's colours, and the rendering's
+            own where none agrees.
+    """
+    rgb, alpha, depth = view.rgb.detach().clamp(0, 1), view.alpha[0].detach(), view.depth[0].detach()
+    surface = (alpha >= SURFACE) & (depth > 0)
+    reference, known = rgb, torch.zeros_like(surface)
+    witnesses, agreement = torch.zeros_like(alpha), torch.zeros_like(alpha)
+    for source in nearest(view.camera, photographers):
+        picture, counts = _photograph(source, rgb.device)
+        pixels, distance = reproject(view.camera, source, depth)
+        seen = in_sight(pixels, distance, surface, source) & (sample(counts[None], pixels)[0] > 0.99)
+        colours = sample(picture, pixels)
+        difference = _mean_nearby((colours - rgb).abs().mean(dim=0), seen)
+        agrees = seen & (difference < TOLERANCE)
+        witnesses += seen
+        agreement += torch.where(agrees, 1 - (difference / TOLERANCE) ** 2, 0)
+        reference = torch.where(agrees & ~known, colours, reference)
+        known |= agrees
+    return alpha * agreement / witnesses.clamp_min(2), reference
+
+
+def nearest(camera: Camera, photographers: Sequence[Camera]) -> list[Camera]:
+    """The few of the photographers that stand nearest to the camera, nearest first."""
+    position = camera.position.double().cpu()
+    return sorted(photographers, key=lambda it: float((it.position.double().cpu() - position).norm()))[
+        :NEAREST
+    ]
+
+
+def reproject(camera: Camera, source: Camera, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the points that a camera sees lie in another camera's picture.
+
+    Args:
+        camera: sees the points, one for each of its pixels.
+        source: the other camera.
+        depth: (H, W) float32, along the z axis of `camera`, scene units.
+
+    Returns:
+        pixels: (H, W, 2) float32, x then y in `source`; the first pixel's centre is (0.5, 0.5). Without
+            meaning where `distance` is not positive.
+        distance: (H, W) float32, along the z axis of `source`, scene units; positive in front of it.
+    """
+    height, width = depth.shape
+    x = torch.arange(width, device=depth.device, dtype=depth.dtype) + 0.5
+    y = torch.arange(height, device=depth.device, dtype=depth.dtype) + 0.5
+    grid = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones_like(depth)], dim=-1)
+
+    # In double precision, since the world's origin may lie far from both.
+    to_source = source.world_to_camera.double().cpu() @ camera.world_to_camera.double().cpu().inverse()
+    lens, other_lens = camera.intrinsics.double().cpu(), source.intrinsics.double().cpu()
+    turn = (other_lens @ to_source[:3, :3] @ lens.inverse()).to(depth)
+    shift = (other_lens @ to_source[:3, 3]).to(depth)
+    projected = depth[..., None] * (grid @ turn.T) + shift
+    distance = projected[..., 2]
+    return projected[..., :2] / distance.clamp_min(1e-6)[..., None], distance
+
+
+def in_sight(pixels: Tensor, distance: Tensor, surface: Tensor, source: Camera) -> Tensor:
+    """(H, W) bool: which points a camera sees, as far as these points alone can hide each other.
+
+    Args:
+        pixels, distance: (H, W, 2) and (H, W), where the points lie in the camera (see `reproject`).
+        surface: (H, W) bool; other points are neither seen nor hide anything.
+        source: the camera.
+    """
+    size = pixels.new_tensor([source.width, source.height])
+    inside = surface & (distance > 0) & ((pixels >= 0) & (pixels < size)).all(dim=-1)
+    columns, rows = -(-source.width // CELL), -(-source.height // CELL)
+    cells = (torch.where(inside[..., None], pixels, 0) / CELL).long()
+    cells = (cells[..., 1] * columns + cells[..., 0]).flatten()
+    depths = torch.where(inside, distance, torch.inf).flatten()
+    front = depths.new_full((rows * columns,), torch.inf).scatter_reduce(0, cells, depths, "amin")
+    slack = BEHIND + SLOPE * CELL / float(source.intrinsics[0, 0])
+    return inside & (distance <= (1 + slack) * front[cells].view_as(distance))
+
+
+def sample(picture: Tensor, pixels: Tensor) -> Tensor:
+    """(C, H, W): bilinear values of a (C, h, w) picture at (H, W, 2) pixels; beyond its edge, the edge's."""
+    size = pixels.new_tensor([picture.shape[2], picture.shape[1]])
+    grid = (2 * pixels / size - 1)[None]
+    return F.grid_sample(picture[None], grid, padding_mode="border", align_corners=False)[0]
+
+
+def _mean_nearby(values: Tensor, counted: Tensor) -> Tensor:
+    """(H, W): the mean of the counted values in a small square round each pixel."""
+    weights = counted.to(values)
+    total, count = (
+        F.avg_pool2d(layer[None, None], WINDOW, stride=1, padding=WINDOW // 2)[0, 0]
+        for layer in (torch.where(counted, values, 0), weights)
+    )
+    return total / count.clamp_min(1e-6)
+
+
+def _photograph(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
+    """A training camera's photograph, (3, H, W) float32 in [0, 1], and how far its pixels count, (H, W)."""
+    assert camera.photograph is not None
+    pixels = camera.photograph.pixels()
+    rgb = torch.from_numpy(pixels.rgb).to(device).permute(2, 0, 1).float() / 255
+    counts = torch.ones_like(rgb[0])
+    for layer in (pixels.alpha, pixels.mask):
+        if layer is not None:
+            counts = counts * torch.from_numpy(layer).to(device).float() / 255
+    return rgb, counts

@@ -1,0 +1,230 @@
+"""Asks a language model for prompts, through the chat interface that OpenAI and many servers have."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import openai
+from openai.types.chat import ChatCompletion
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from torch import Tensor
+
+from sds_guidance.conditioning_options import ConditioningOptions
+from utils.errors import UserError
+from utils.images import image_pixels
+
+KEY = "OPENAI_API_KEY"
+LONG_SIDE = 512  # pixels of a photograph that is sent
+RETRIES = 4  # where the server is out of reach, busy or failing; the client waits longer each time
+ATTEMPTS = 3  # at an answer that can be used
+SECRET = 8  # characters from which on a key is one: servers that want none are given "x", "none" or "EMPTY"
+WAY_OUT = (
+    "To go on without it, leave --llm out; what an earlier run was told is in its conditioning.json, for "
+    "--conditioning."
+)
+TASK = """\
+You write prompts for Stable Diffusion. Its pictures will help to reconstruct one real, motionless scene
+from few photographs, so each prompt has to be true of this scene, from wherever it is seen. Do not invent
+things.
+descriptions: four to six. Each is one sentence in English of at most 50 words that names what is there, how
+it is arranged, materials, colours, light, and the kind of picture. Let them differ in what they stress.
+Leave the point of view out.
+negative_prompt: what such pictures must not show, as a list with commas, of at most 50 words.
+directions: a few words that can follow a description where the main thing is seen from its front, from a
+side, from its back, and from above."""
+
+
+class Directions(BaseModel):
+    """What is added to a prompt, by the direction from which an object is seen."""
+
+    model_config = ConfigDict(extra="forbid")
+    front: str
+    side: str
+    back: str
+    overhead: str
+
+
+class Answer(BaseModel):
+    """What the language model is asked for; its JSON schema goes with the question."""
+
+    model_config = ConfigDict(extra="forbid")
+    descriptions: list[str]
+    negative_prompt: str
+    directions: Directions
+
+    @field_validator("descriptions")
+    @classmethod
+    def _usable(cls, texts: list[str]) -> list[str]:
+        """Without spaces at the ends, and each only once; at least one, none of them empty."""
+        texts = list(dict.fromkeys(text.strip() for text in texts))
+        if not texts or not all(texts):
+            raise ValueError("there is no description, or an empty one")
+        return texts
+
+
+class UnusableAnswer(Exception):
+    """An answer that came but cannot be used; the message says why."""
+
+
+def ask(
+    options: ConditioningOptions,
+    prompts: Sequence[str],
+    negative_prompt: str,
+    notes: str,
+    photographs: Sequence[Tensor],
+) -> Answer:
+    """What the language model answers.
+
+    A server that is busy (429), fails (5xx), is out of reach or too slow is tried five times in all, as far
+    apart as it asks for, or else half a second to eight; one that refuses, is cut off or gives something of
+    another form, is asked three times in all. No message repeats the key.
+
+    Args:
+        options: address, model and time-out; the key is the environment's OPENAI_API_KEY.
+        prompts, negative_prompt: the user's own words; may be empty.
+        notes: what somebody knows of the scene; may be empty.
+        photographs: (3, H, W) float32 in [0, 1] each; sent as JPEG of at most 512 pixels a side, which holds
+            nothing but the pixels.
+
+    Raises:
+        UserError: there is no key, no answer, or none that can be used.
+    """
+    key = _key(options.llm_base_url)
+    client = openai.OpenAI(
+        api_key=key or "none",
+        base_url=options.llm_base_url,
+        timeout=options.llm_timeout,
+        max_retries=RETRIES,
+    )
+    where = f"--llm: {options.llm_model} at {options.llm_base_url}"
+    question = _question(prompts, negative_prompt, notes, photographs)
+    problem = ""
+    for _ in range(ATTEMPTS):
+        try:
+            answer = read_answer(_answered(client, options.llm_model, question))
+            if len(key) >= SECRET and key in answer.model_dump_json():
+                raise UnusableAnswer("it repeats the key")
+            return answer
+        except UnusableAnswer as failure:
+            problem = f"was asked {ATTEMPTS} times; the last answer cannot be used: {failure}"
+        except openai.OpenAIError as failure:
+            problem = _explained(failure, bool(key))
+            break
+    message = f"{where} {problem}.\n{WAY_OUT}"
+    raise UserError(message.replace(key, "[key]") if len(key) >= SECRET else message)
+
+
+def read_answer(completion: Any) -> Answer:
+    """The answer in a server's reply.
+
+    Args:
+        completion: a `ChatCompletion`, or whatever else the client made of what came.
+
+    Raises:
+        UnusableAnswer: it refuses, is cut off, empty, or not of the form that was asked for.
+    """
+    if not isinstance(completion, ChatCompletion) or not completion.choices:
+        raise UnusableAnswer(
+            "it is none of the chat interface; the address may lack its path, mostly /v1, at the end"
+        )
+    choice = completion.choices[0]
+    if choice.message.refusal or choice.finish_reason == "content_filter":
+        raise UnusableAnswer(f"it is a refusal ({choice.message.refusal or 'content filter'})")
+    if choice.finish_reason == "length":
+        raise UnusableAnswer("it was cut off at the server's limit of length")
+    if not choice.message.content:
+        raise UnusableAnswer("it is empty")
+    try:
+        return Answer.model_validate_json(choice.message.content)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise UnusableAnswer(f"it is not of the form that was asked for ({place}: {first['msg']})") from None
+
+
+def data_url(photograph: Tensor) -> str:
+    """A photograph as a small JPEG in a data URL, without any metadata.
+
+    Args:
+        photograph: (3, H, W) float32 in [0, 1].
+    """
+    picture = Image.fromarray(image_pixels(photograph))
+    picture.thumbnail((LONG_SIDE, LONG_SIDE))
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _answered(client: openai.OpenAI, model: str, question: list[Any]) -> Any:
+    """One exchange with the server; the schema makes most servers keep to the form."""
+    schema: Any = {"name": "prompts", "strict": True, "schema": Answer.model_json_schema()}
+    try:
+        return client.chat.completions.create(
+            model=model,
+            messages=[{"role": "system", "content": TASK}, {"role": "user", "content": question}],
+            response_format={"type": "json_schema", "json_schema": schema},
+        )
+    except json.JSONDecodeError as failure:  # of the reply as a whole, which the client lets through
+        raise UnusableAnswer(f"the reply is no JSON ({failure})") from None
+
+
+def _question(
+    prompts: Sequence[str], negative_prompt: str, notes: str, photographs: Sequence[Tensor]
+) -> list[Any]:
+    """The parts of the user's message."""
+    texts = ["The scene:"]
+    if prompts:
+        texts.append("Its owner's words for it:\n" + "\n".join(prompts))
+    if negative_prompt:
+        texts.append(f"What its owner does not want to see: {negative_prompt}")
+    if notes:
+        texts.append(f"What an expert knows of it:\n{notes}")
+    if photographs:
+        texts.append(f"{len(photographs)} photographs of it follow.")
+    pictures = [{"type": "image_url", "image_url": {"url": data_url(each)}} for each in photographs]
+    return [{"type": "text", "text": "\n\n".join(texts)}, *pictures]
+
+
+def _key(address: str) -> str:
+    """The environment's key; empty where there is none, which is usual for a server of one's own.
+
+    Raises:
+        UserError: OpenAI's own server would need one; or it is not fit to be sent.
+    """
+    key = os.environ.get(KEY, "").strip()
+    if not key and address == ConditioningOptions.llm_base_url:
+        raise UserError(
+            f"--llm: the environment has no key; set {KEY}, or give the --llm_base_url of a server that "
+            "needs none"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"--llm: the environment's {KEY} holds characters that no key has; set it anew")
+    return key
+
+
+def _explained(failure: openai.OpenAIError, has_key: bool) -> str:
+    """What went wrong and what to do, as the end of a sentence about the server."""
+    said = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
+    match failure:
+        case openai.AuthenticationError() | openai.PermissionDeniedError():
+            what = f"does not accept the key in {KEY}" if has_key else f"wants a key; set {KEY}"
+        case openai.NotFoundError():
+            what = "is not there; check --llm_base_url (mostly with /v1 at the end) and --llm_model"
+        case openai.RateLimitError():
+            what = f"is busy, or the account's limit is reached; tried up to {1 + RETRIES} times, try later"
+        case openai.APITimeoutError():
+            return f"was tried {1 + RETRIES} times and did not answer in time; give a longer --llm_timeout"
+        case openai.APIConnectionError():
+            what = f"was tried {1 + RETRIES} times and cannot be reached; check --llm_base_url"
+            said = str(failure.__cause__ or said)
+        case openai.InternalServerError():
+            what = f"fails; tried up to {1 + RETRIES} times, try later"
+        case _:
+            what = "does not accept the question"
+    return f"{what} ({said})"

@@ -1,0 +1,1 @@
+"""What train.py is made of, beside the order of events that it tells itself."""

@@ -1,0 +1,73 @@
+"""The flags of train.py: those of its parts, side by side, and its own."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from scene.dataset import SceneOptions
+from scene.densification import DensificationOptions
+from scene.optimisers import OptimiserOptions
+from sds_guidance import GuidanceOptions
+from utils.errors import demand
+
+MAY_DIFFER = frozenset(
+    {"quiet", "resume", "overwrite", "detect_anomaly", "model_path", "image_memory", "test_iterations"}
+    | {"save_iterations", "checkpoint_iterations", "checkpoint_interval", "guidance_log"}
+    | {"llm", "llm_base_url", "llm_model", "llm_send_images", "llm_timeout", "expert_notes"}
+)
+"""Options that do not change the result, so that a resumed run may be given others."""
+
+
+@dataclass
+class Options:
+    """Trains a 3D Gaussian Splatting model on photographs, guided by a latent diffusion model."""
+
+    scene: SceneOptions = field(default_factory=SceneOptions)
+    optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
+    densification: DensificationOptions = field(default_factory=DensificationOptions)
+    guidance: GuidanceOptions = field(default_factory=GuidanceOptions)
+
+    model_path: Annotated[str, tyro.conf.arg(aliases=["-m"])] = ""
+    """Output folder; empty: a new one under ./output."""
+    iterations: int = 30_000
+    """Training iterations."""
+    sh_degree: int = 3
+    """Highest degree of the spherical harmonics, 0 to 3; the active degree rises every 1000 iterations."""
+    lambda_dssim: float = 0.2
+    """Weight of 1 - SSIM against L1 in the photometric loss, 0 to 1."""
+    random_background: bool = False
+    """A new background colour every iteration."""
+    antialiasing: bool = False
+    """Dim Gaussians that are smaller than a pixel (Mip-Splatting); the PLY says so to viewers."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes CUDA where gsplat works."""
+    seed: int = 0
+    """Seed of all randomness."""
+    test_iterations: tuple[int, ...] = (7000, 30_000)
+    """Iterations at which PSNR is measured on test views and five training views; -1: never."""
+    save_iterations: tuple[int, ...] = (7000, 30_000)
+    """Iterations at which the PLY is saved; the last one always is."""
+    checkpoint_iterations: tuple[int, ...] = ()
+    """Iterations whose checkpoint is kept for good."""
+    checkpoint_interval: int = 1000
+    """Iterations between checkpoints, of which the newest two stay; 0: only at the end."""
+    resume: bool = False
+    """Go on from the newest checkpoint in --model_path, or start where there is none."""
+    overwrite: bool = False
+    """Replace a run that lies in --model_path."""
+    detect_anomaly: bool = False
+    """Let torch name the operation that made a NaN (slow)."""
+    quiet: bool = False
+    """Print nothing but warnings and errors."""
+
+    def check(self) -> None:
+        """Raises a `UserError` that names the first flag with a value that is not allowed."""
+        for group in (self.scene, self.optimiser, self.densification, self.guidance):
+            group.check()
+        demand(self.iterations >= 1, "iterations", self.iterations, "at least 1")
+        demand(0 <= self.sh_degree <= 3, "sh_degree", self.sh_degree, "0, 1, 2 or 3")
+        demand(0 <= self.lambda_dssim <= 1, "lambda_dssim", self.lambda_dssim, "0 to 1")
+        demand(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 - 1")
+        often = self.checkpoint_interval
+        demand(often >= 0, "checkpoint_interval", often, "0 (only at the end) or more")
