@@ -139,6 +139,7 @@ def train(
         densify(state, step)
         if is_checkpoint(options, iteration):
             checkpoint(options, state, guidance, model_path)
+        del step  # or its rendering would lie beside the next one's way back
 
     log.close()
     if remaining or not (model_path / "training.json").exists():

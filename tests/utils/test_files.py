@@ -1,6 +1,8 @@
 """Files are whole or not there at all; warnings are counted; mistakes end with code 2."""
 
 import errno
+import os
+import stat
 
 import numpy as np
 import pytest
@@ -86,6 +88,9 @@ def test_checkpoints_keep_the_newest_two_and_those_asked_for(tmp_path):
 def small_disk():
     """No file may grow beyond 20 kB: writing fails in the midst of it, as on a full disk."""
     resource = pytest.importorskip("resource", reason="only Unix limits the size of files")
+    output = os.fstat(1)  # pytest reports a result while the limit holds
+    if stat.S_ISREG(output.st_mode) and output.st_size > 10_000:
+        pytest.skip("the output goes to a file that the limit would cut")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     yield
