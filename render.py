@@ -97,7 +97,7 @@ def main(options: Options) -> None:
     warnings.extend(scene.warnings)
     warnings.show()
 
-    background = torch.full((3,), float(scene_options.white_background), device=engine.device)
+    background = scene_options.background(engine.device)
     look = partial(
         render,
         gaussians=gaussians.to(engine.device),
@@ -149,8 +149,7 @@ def render_views(
     for side in ("renders", "gt"):
         (folder / side).mkdir(parents=True)
     for index, camera in enumerate(tqdm(cameras, desc=str(folder), disable=quiet)):
-        assert camera.photograph is not None
-        target, weight = camera.photograph.target(background, background.device)
+        target, weight = camera.own_photograph.target(background, background.device)
         write_png(folder / "renders" / f"{index:05d}.png", look(camera).rgb)
         write_png(folder / "gt" / f"{index:05d}.png", target)
         if weight is not None:

@@ -25,7 +25,6 @@ from scene.cameras import Camera
 from scene.dataset import Scene, load_scene
 from scene.model_folder import save_model, write_reference_files
 from scene.optimisers import position_lr
-from scene.photographs import Photograph
 from scene.training_state import TrainingState
 from sds_guidance import Guidance
 from sds_guidance.guidance_log import GuidanceLog
@@ -131,7 +130,7 @@ def train(
         if iteration % 10 == 0 or step.guided:
             report(progress, log, state, step, guidance.milliseconds if guidance else 0.0)
         if iteration in options.test_iterations:
-            background = usual_background(options, engine)
+            background = options.scene.background(engine.device)
             look = seeing(options, state, engine, iteration, background)
             evaluate(look, background, scene, log, iteration, options.quiet)
         if iteration in (*options.save_iterations, options.iterations):
@@ -178,7 +177,7 @@ def take_step(
     """The next iteration: view, render, photometric loss, guidance, optimisers."""
     iteration, gaussians, densification = state.iteration + 1, state.gaussians, state.densification
     means_lr = position_lr(options.optimiser, iteration, extent)
-    background = usual_background(options, engine)
+    background = options.scene.background(engine.device)
     if options.random_background:
         background = state.views.random_colour().to(engine.device)
 
@@ -186,7 +185,7 @@ def take_step(
     see = seeing(options, state, engine, iteration, background)
     rendering = see(camera, absgrad=options.densification.absgrad)
     rendering.rgb.retain_grad()
-    target, weight = photograph(camera).target(background, engine.device)
+    target, weight = camera.own_photograph.target(background, engine.device)
     loss = photometric_loss(rendering.rgb.clamp(max=1), target, weight, options.lambda_dssim)
     loss = loss + densification.regularisation(gaussians)
     densification.before_backward(rendering.info)
@@ -213,7 +212,7 @@ def train_pilot(
     state = first_state(options, scene, engine, Warnings())
     while state.iteration < iterations:
         densify(state, take_step(options, scene.extent, state, guidance, engine))
-    look = seeing(options, state, engine, iterations, usual_background(options, engine))
+    look = seeing(options, state, engine, iterations, options.scene.background(engine.device))
     return partial(view_from, look=look)
 
 
@@ -229,11 +228,6 @@ def seeing(
         sh_degree=active_sh_degree(iteration, options.sh_degree),
         background=background,
     )
-
-
-def usual_background(options: Options, engine: Engine) -> Tensor:
-    """(3,) float32 on the engine's device: white or black, as the flags have it."""
-    return torch.full((3,), float(options.scene.white_background), device=engine.device)
 
 
 def guide(
@@ -274,12 +268,6 @@ def checkpoint(options: Options, state: TrainingState, guidance: Guidance | None
     save_checkpoint(model_path, everything, keep=set(options.checkpoint_iterations))
 
 
-def photograph(camera: Camera) -> Photograph:
-    """The camera's photograph, which every camera of a scene has."""
-    assert camera.photograph is not None
-    return camera.photograph
-
-
 def report(progress: tqdm, log: TrainingLog, state: TrainingState, step: Step, milliseconds: float) -> None:
     """A row in the log; loss, PSNR, count and guidance's time beside the bar; new warnings above it."""
     value, count = float(step.loss.detach()), len(state.gaussians["means"])
@@ -308,7 +296,7 @@ def evaluate(
     for split, cameras in (("test", scene.test_cameras), ("train", five)):
         values = []
         for camera in cameras:
-            target, weight = photograph(camera).target(background, background.device)
+            target, weight = camera.own_photograph.target(background, background.device)
             if any_counts(weight):
                 values.append(psnr(look(camera).rgb.clamp(0, 1), target, weight))
         if values:

@@ -47,6 +47,12 @@ class Camera:
         return self.camera_to_world[:3, 3]
 
     @property
+    def own_photograph(self) -> Photograph:
+        """The photograph of a camera that took one, as all do that train or test."""
+        assert self.photograph is not None
+        return self.photograph
+
+    @property
     def field_of_view(self) -> tuple[float, float]:
         """Angles in radians, x then y, as the reference takes them: a centred principal point."""
         fx, fy = float(self.intrinsics[0, 0]), float(self.intrinsics[1, 1])

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 import tyro
+from torch import Tensor
 
 from scene.blender import read_blender
 from scene.cameras import Camera
@@ -73,6 +75,10 @@ class SceneOptions:
         )
         demand(0 <= memory < float("inf"), "image_memory", memory, "0 or more gigabytes")
         demand(self.init_random >= 1, "init_random", self.init_random, "1 or more points")
+
+    def background(self, device: torch.device) -> Tensor:
+        """(3,) float32 on the device: what lies behind the Gaussians, white or black."""
+        return torch.full((3,), float(self.white_background), device=device)
 
 
 @dataclass

@@ -135,8 +135,7 @@ def _mean_nearby(values: Tensor, counted: Tensor) -> Tensor:
 
 def _photograph(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
     """A training camera's photograph, (3, H, W) float32 in [0, 1], and how far its pixels count, (H, W)."""
-    assert camera.photograph is not None
-    pixels = camera.photograph.pixels()
+    pixels = camera.own_photograph.pixels()
     rgb = torch.from_numpy(pixels.rgb).to(device).permute(2, 0, 1).float() / 255
     counts = torch.ones_like(rgb[0])
     for layer in (pixels.alpha, pixels.mask):

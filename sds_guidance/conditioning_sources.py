@@ -225,9 +225,7 @@ def _photographs(cameras: Sequence[Camera], most: int) -> Iterator[Tensor]:
     """(3, H, W) float32 in [0, 1] each, evenly chosen, over white where they are transparent."""
     count = min(most, len(cameras))
     for index in range(count):
-        photograph = cameras[index * len(cameras) // count].photograph
-        assert photograph is not None
-        yield photograph.target(torch.ones(3))[0]
+        yield cameras[index * len(cameras) // count].own_photograph.target(torch.ones(3))[0]
 
 
 def _clip_at_hand(

@@ -95,8 +95,7 @@ def left_out_scores(
     """By photograph, PSNR in dB of both models' renderings; one without a pixel that counts is left out."""
     scores = {}
     for camera in cameras:
-        assert camera.photograph is not None
-        target, weight = camera.photograph.target(background, background.device)
+        target, weight = camera.own_photograph.target(background, background.device)
         if any_counts(weight):
             plain, changed = (
                 min(psnr(look(camera).rgb.clamp(0, 1), target, weight), BEST) for look in (without, guided)
@@ -154,8 +153,7 @@ def warped(view: View, source: Camera, background: Tensor) -> tuple[Tensor, Tens
         colours: (3, H, W) float32 in [0, 1], without meaning where it does not see the surface.
         seen: (H, W) bool, where it does and its mask counts.
     """
-    assert source.photograph is not None
-    picture, weight = source.photograph.target(background, background.device)
+    picture, weight = source.own_photograph.target(background, background.device)
     depth = view.depth[0]
     surface = (view.alpha[0] >= SURFACE) & (depth > 0)
     pixels, distance = reproject(view.camera, source, depth)

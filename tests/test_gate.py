@@ -288,7 +288,7 @@ def test_without_pilots_guidance_stays_on_and_it_is_said_once(
 
 
 def test_the_photographs_of_the_test_never_enter_a_pilot(small_scene, tmp_path, monkeypatch):
-    seen, original = [], train.photograph
+    seen, original = [], vars(Camera)["own_photograph"].fget
 
     def watched(camera):
         seen.append(camera.name)
@@ -300,7 +300,7 @@ def test_the_photographs_of_the_test_never_enter_a_pilot(small_scene, tmp_path, 
         judged.extend(camera.name for camera in cameras)
         return run_pilot(plan, cameras, *rest)
 
-    monkeypatch.setattr(train, "photograph", watched)
+    monkeypatch.setattr(Camera, "own_photograph", property(watched))
     monkeypatch.setattr("training.guidance.run_pilot", judging)
     with_oracle(monkeypatch, Oracle(true_image), PilotPlan(3, 5))
     run_train(small_scene, tmp_path, "--eval", "--iterations", 5, *BUSY, *GUIDED)

@@ -74,8 +74,7 @@ def settle_interval(guidance: Guidance, options: Options, state: TrainingState, 
     def unguided() -> float:
         started = time.perf_counter()
         camera = state.views.cameras[0]
-        assert camera.photograph is not None
-        target, weight = camera.photograph.target(background, engine.device)
+        target, weight = camera.own_photograph.target(background, engine.device)
         photometric_loss(look(camera).rgb, target, weight, options.lambda_dssim).backward()
         return time.perf_counter() - started
 
@@ -133,7 +132,7 @@ def settle_gate(
         return train_pilot(options, part, pilot, engine, iterations)
 
     started = time.perf_counter()
-    background = torch.full((3,), float(options.scene.white_background), device=engine.device)
+    background = options.scene.background(engine.device)
     cameras = scene.train_cameras
     middles = halfway(cameras) if plan.folds == 1 else []
     with generators_kept():
