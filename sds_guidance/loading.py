@@ -15,7 +15,7 @@ from sds_guidance.conditioning_sources import gather_conditioning
 from sds_guidance.guidance import Guidance
 from sds_guidance.ism import ism_gradient
 from sds_guidance.mode import Mode, Prior
-from sds_guidance.models import find_model
+from sds_guidance.models import ModelFolder, find_model
 from sds_guidance.options import GuidanceOptions
 from sds_guidance.sds import Distillation, LatentGradient, annealed_range, fit_to_prior, sds_gradient
 from sds_guidance.targets import Targets
@@ -23,6 +23,10 @@ from utils.errors import UserError, Warnings
 
 if TYPE_CHECKING:
     from scene.cameras import Camera
+    from sds_guidance.embedding import Placeholder
+    from sds_guidance.lora import Lora
+    from sds_guidance.memory import MemoryPlan
+    from sds_guidance.prior import LatentDiffusionPrior
 
 
 def evenly(camera: Camera) -> float:
@@ -65,65 +69,21 @@ def load_guidance(
     """
     options.check()
     found = find_model(options.guidance_model, argv, warnings, options.guidance_revision)
-
-    # Only now: these bring diffusers and transformers.
-    from sds_guidance.embedding import read_embedding  # noqa: PLC0415
-    from sds_guidance.lora import read_lora  # noqa: PLC0415
-    from sds_guidance.memory import device_memory, plan_memory  # noqa: PLC0415
-    from sds_guidance.prior import load_prior  # noqa: PLC0415
-    from sds_guidance.prompt_cache import cached_prompts  # noqa: PLC0415
-
     architecture = read_architecture(found.folder)
     options = replace(options, guidance_resolution=options.guidance_resolution or architecture.resolution)
     picture = torch.zeros(3, cameras[0].height, cameras[0].width)
     height, width = fit_to_prior(picture, options.guidance_resolution, architecture.size_multiple).shape[2:]
-    decodes = options.guidance == "targets"
-    lora = read_lora(Path(options.guidance_lora)) if options.guidance_lora else None
-    placeholder = read_embedding(Path(options.guidance_embedding)) if options.guidance_embedding else None
+    tuned = _read_tuned(options)  # before anybody is asked for prompts
     with torch.random.fork_rng():
         conditioning = gather_conditioning(
             options, cameras, found.folder, run=run, argv=argv, say=say, warnings=warnings
         )
-        prompts = conditioning.texts()
-        if placeholder and not any(placeholder.token in prompt for prompt in prompts):
-            raise UserError(
-                f"--guidance_embedding {options.guidance_embedding} teaches the word {placeholder.token}, "
-                f"but no prompt contains it; the first is {prompts[1]!r}"
-            )
-        plan = plan_memory(
-            options.guidance_memory,
-            options.guidance_precision,
-            device,
-            found.folder,
-            (height, width),
-            gradient=not decodes,
-            decoder=decodes or bool(options.guidance_log),
-            available=device_memory(device),
+        states, prior, plan = _load_networks(
+            options, found, tuned, conditioning.texts(), (height, width), device, say, warnings
         )
-        say(plan.sentence(options.guidance_memory))
-        states = cached_prompts(
-            found, prompts, device, plan.dtype, warnings, lora=lora, placeholder=placeholder
-        )
-        prior = load_prior(
-            found.folder,
-            device,
-            plan.dtype,
-            checkpoint_encoder=plan.checkpoint_encoder,
-            one_batch=plan.one_batch,
-            lora=lora,
-        )
-    if not (decodes or options.guidance_log):
-        prior.free_decoder()
-
     mode = choose_mode(options, prior, sample_camera, weigh_camera, cameras)
-    guidance = Guidance(
-        options,
-        mode,
-        conditioning.conditions(states, cameras),
-        iterations=iterations,
-        seed=seed,
-        device=device,
-    )
+    conditions = conditioning.conditions(states, cameras)
+    guidance = Guidance(options, mode, conditions, iterations=iterations, seed=seed, device=device)
     guidance.conditioning = conditioning
     guidance.description = {
         "mode": options.guidance,
@@ -141,6 +101,67 @@ def load_guidance(
         "picture_height": height,
     }
     return guidance
+
+
+def _read_tuned(options: GuidanceOptions) -> tuple[Lora | None, Placeholder | None]:
+    """The adapter and the learnt word that the flags name."""
+    from sds_guidance.embedding import read_embedding  # noqa: PLC0415 - brings diffusers and transformers
+    from sds_guidance.lora import read_lora  # noqa: PLC0415 - the same
+
+    lora = read_lora(Path(options.guidance_lora)) if options.guidance_lora else None
+    return lora, read_embedding(Path(options.guidance_embedding)) if options.guidance_embedding else None
+
+
+def _load_networks(
+    options: GuidanceOptions,
+    found: ModelFolder,
+    tuned: tuple[Lora | None, Placeholder | None],
+    prompts: Sequence[str],
+    size: tuple[int, int],
+    device: torch.device,
+    say: Callable[[str], object],
+    warnings: Warnings,
+) -> tuple[Tensor, LatentDiffusionPrior, MemoryPlan]:
+    """The (T, tokens, width) states of the prompts, then the prior, as the memory plan has it.
+
+    `size` is the height and width in pixels of what the model sees; see `load_guidance`.
+    """
+    # Only now: these bring diffusers and transformers.
+    from sds_guidance.memory import device_memory, plan_memory  # noqa: PLC0415
+    from sds_guidance.prior import load_prior  # noqa: PLC0415
+    from sds_guidance.prompt_cache import cached_prompts  # noqa: PLC0415
+
+    lora, placeholder = tuned
+    if placeholder and not any(placeholder.token in prompt for prompt in prompts):
+        raise UserError(
+            f"--guidance_embedding {options.guidance_embedding} teaches the word {placeholder.token}, "
+            f"but no prompt contains it; the first is {prompts[1]!r}"
+        )
+    decodes = options.guidance == "targets"
+    decoder = decodes or bool(options.guidance_log)
+    plan = plan_memory(
+        options.guidance_memory,
+        options.guidance_precision,
+        device,
+        found.folder,
+        size,
+        gradient=not decodes,
+        decoder=decoder,
+        available=device_memory(device),
+    )
+    say(plan.sentence(options.guidance_memory))
+    states = cached_prompts(found, prompts, device, plan.dtype, warnings, lora=lora, placeholder=placeholder)
+    prior = load_prior(
+        found.folder,
+        device,
+        plan.dtype,
+        checkpoint_encoder=plan.checkpoint_encoder,
+        one_batch=plan.one_batch,
+        lora=lora,
+    )
+    if not decoder:
+        prior.free_decoder()
+    return states, prior, plan
 
 
 def pilot_guidance(

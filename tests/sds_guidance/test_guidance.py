@@ -11,15 +11,14 @@ import torch
 import torch.nn.functional as F
 
 from scene.cameras import Camera
-from sds_guidance import Guidance, GuidanceOptions, View, load_guidance
+from sds_guidance import Guidance, GuidanceOptions, View
 from sds_guidance import guidance as guidance_module
 from sds_guidance.guidance import affordable_interval
 from sds_guidance.loading import choose_mode, evenly
 from sds_guidance.mode import Guided, Prior
-from sds_guidance.text import encode_prompts
 from tests.sds_guidance.exact_priors import PoorCodec
 from tests.sds_guidance.fakes import FakePrior
-from utils.errors import UserError, Warnings
+from tests.sds_guidance.views import applied, moved_camera, view
 
 CPU = torch.device("cpu")
 # Every step, no schedule, no clip: what is applied can be worked out by hand.
@@ -32,16 +31,6 @@ PLAIN = GuidanceOptions(
     sds_weight="one",
     sds_clip=1.0,
 )
-CAMERA = Camera(
-    "novel", torch.eye(4), torch.tensor([[50.0, 0.0, 32.0], [0.0, 50.0, 32.0], [0.0, 0.0, 1.0]]), 64, 64
-)
-
-
-def moved_camera(generator: torch.Generator, progress: float) -> Camera:
-    """A sampler that uses its generator, so that the stream of draws is that of a real run."""
-    pose = torch.eye(4)
-    pose[0, 3] = float(torch.rand(1, generator=generator)) + progress
-    return replace(CAMERA, world_to_camera=pose)
 
 
 def make(
@@ -50,21 +39,6 @@ def make(
     mode = choose_mode(options, prior or FakePrior(0.5), moved_camera, weigh_camera)
     states = torch.zeros(2, 1, 1)
     return Guidance(options, mode, lambda *_: states, iterations=iterations, seed=seed, device=device)
-
-
-def view(camera: Camera = CAMERA) -> View:
-    """A smooth picture that depends on the camera, with gradient."""
-    rgb = (torch.linspace(0, 1, 64)[None, :, None] * torch.ones(3, 1, 64) + camera.world_to_camera[0, 3]) / 4
-    return View(camera, rgb.requires_grad_(), torch.ones(1, 64, 64), torch.ones(1, 64, 64))
-
-
-def applied(guidance: Guidance, step: int, photometric_norm: float = 1.0) -> tuple[torch.Tensor, dict]:
-    """The gradient that one guided step sends into its rendering, and what it logs."""
-    (camera,) = guidance.cameras(step)
-    seen = view(camera)
-    result = guidance([seen], step, photometric_norm)
-    (gradient,) = torch.autograd.grad(result.loss, seen.rgb)
-    return gradient, result.scalars
 
 
 def run(guidance: Guidance, steps: range) -> list[torch.Tensor]:
@@ -372,114 +346,3 @@ def test_the_seed_decides():
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     poses = [make(seed=seed).cameras(1)[0].world_to_camera for seed in (7, 8)]
     assert not torch.equal(*poses)
-
-
-def load(folder, **changes) -> Guidance:
-    """A guidance from a model's folder, as train.py builds it."""
-    options = GuidanceOptions(
-        guidance_model=str(folder),
-        guidance_interval=1,
-        guidance_from=0.0,
-        guidance_resolution=64,
-        prompt="a fern",
-    )
-    return load_guidance(
-        replace(options, **changes),
-        cameras=[replace(CAMERA, height=48)],
-        sample_camera=moved_camera,
-        iterations=100,
-        seed=0,
-        device=CPU,
-        argv=["train.py"],
-        warnings=Warnings(),
-    )
-
-
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_a_loaded_model_guides_and_describes_itself(tiny_models, kind):
-    guidance = load(tiny_models[kind])
-    gradient, scalars = applied(guidance, 1, photometric_norm=1e-3)
-    assert float(gradient.norm()) == pytest.approx(0.2e-3 / 5, rel=1e-3)  # the first of five warm-up steps
-    assert scalars["guidance_dropped"] == 0
-    assert guidance.description == {
-        "mode": "sds",
-        "model": str(tiny_models[kind]),
-        "revision": guidance.description["revision"],
-        "lora": "",
-        "embedding": "",
-        "prompt": "a fern",
-        "negative_prompt": GuidanceOptions.negative_prompt,
-        "prediction_type": kind,
-        "precision": "float32",
-        "checkpoint_encoder": False,
-        "one_batch": True,
-        "picture_width": 88,
-        "picture_height": 64,
-    }
-
-
-def test_both_prompts_reach_the_unet(tiny_model):
-    guidance = load(tiny_model, negative_prompt="mud")
-    seen: list[torch.Tensor] = []
-    prior: Any = guidance.mode.prior  # type: ignore[attr-defined]
-    prior.unet.register_forward_pre_hook(
-        lambda _, __, named: seen.append(named["encoder_hidden_states"]), with_kwargs=True
-    )
-    applied(guidance, 1)
-    expected = encode_prompts(tiny_model, ["mud", "a fern"], CPU, torch.float32, Warnings())
-    assert torch.equal(seen[0], expected)
-
-
-def test_only_unet_and_encoder_stay(tiny_model):
-    prior: Any = load(tiny_model).mode.prior  # type: ignore[attr-defined]
-    assert prior.vae.decoder is None
-    assert {name for name, value in vars(prior).items() if isinstance(value, torch.nn.Module)} == {
-        "unet",
-        "vae",
-    }
-
-
-def test_the_decoder_stays_where_sheets_are_to_be_drawn(tiny_model):
-    guidance = load(tiny_model, guidance_log=5)
-    (camera,) = guidance.cameras(1)
-    result = guidance([view(camera)], 1, 1.0)
-    assert {name: picture.shape for name, picture in result.guided[0].pictures().items()} == {
-        "noised": (3, 64, 64),
-        "denoised": (3, 64, 64),
-    }
-
-
-def test_low_memory_is_told_and_done(tiny_model, capsys):
-    guidance = load(tiny_model, guidance_memory="low")
-    prior: Any = guidance.mode.prior  # type: ignore[attr-defined]
-    assert "guidance memory (--guidance_memory low): bfloat16" in capsys.readouterr().out
-    assert prior.vae.encoder.gradient_checkpointing
-    assert not prior.one_batch
-    assert prior.unet.dtype == torch.bfloat16
-    gradient, _ = applied(guidance, 1)
-    assert gradient.isfinite().all()
-
-
-def test_a_second_run_needs_no_text_encoder(tiny_model, monkeypatch):
-    first, _ = applied(load(tiny_model, prompt="a moss"), 1)
-
-    def refuse(*_, **__):
-        raise AssertionError("the text encoder was loaded")
-
-    monkeypatch.setattr("sds_guidance.prompt_cache.prompt_encoder", refuse)
-    second, _ = applied(load(tiny_model, prompt="a moss"), 1)
-    assert torch.equal(first, second)
-
-
-def test_the_global_generator_is_left_alone(tiny_model):
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    guidance = load(tiny_model)
-    applied(guidance, 1)
-    guidance.measure(view)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_bad_flag_stops_before_anything_is_looked_for():
-    with pytest.raises(UserError, match="--guidance_until"):
-        load("nowhere", guidance_until=2.0)
