@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from scene.mcmc import McmcStrategy
 from utils.determinism import sigmoid, single_threaded
 from utils.errors import Warnings, demand
+from utils.memory import give_back_freed_memory
 
 CPU_CAP = 300_000
 NO_CAP = 2**31
@@ -198,6 +199,8 @@ class Densification:
                 )
             if self._resets_opacity(iteration):
                 reset_opa(gaussians, optimisers, self.state, value=RESET_OPACITY)
+        if refines:
+            give_back_freed_memory()  # of arrays that were as long as there were Gaussians
         self._warn_near_cap(len(gaussians["means"]))
 
     def _resets_opacity(self, iteration: int) -> bool:

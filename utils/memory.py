@@ -3,6 +3,7 @@
 import ctypes
 import resource
 import sys
+from collections.abc import Callable
 
 import torch
 
@@ -21,11 +22,26 @@ def keep_freed_memory() -> None:
 
     A training step allocates and frees the same large arrays again and again; giving them back costs a page
     fault for every 4 KiB of each, a tenth to a fifth of a step. Only glibc has the knobs; elsewhere this does
-    nothing.
+    nothing. What no later array fits into is given back by `give_back_freed_memory`.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _from_glibc("mallopt")
     if mallopt is not None:
         trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h's numbers of the parameters
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 2**26)
         mallopt(mmap_max, 0)
+
+
+def give_back_freed_memory() -> None:
+    """Gives all memory that is free at this moment back to the system, once.
+
+    For the moments at which arrays change their sizes: the holes that the old ones leave fit nothing that
+    comes later, and a process that keeps freed memory would hold them to its end. Only glibc can.
+    """
+    malloc_trim = _from_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(ctypes.c_size_t(0))
+
+
+def _from_glibc(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,3 +44,25 @@ print(faults())
     if counts[1] < 10:
         pytest.skip("this C library keeps memory by itself")
     assert counts[0] < counts[1] / 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident set is read from /proc")
+def test_kept_memory_is_given_back_when_asked_for():
+    """A hole between two arrays that stay: kept until it is given back, which the C library never does alone."""
+    code = """
+import os
+import numpy as np
+from utils.memory import give_back_freed_memory, keep_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+keep_freed_memory()
+hole, above = np.ones(2**24), np.ones(2**20)
+del hole
+kept = resident()
+give_back_freed_memory()
+print(kept - resident())
+"""
+    given_back = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=True, text=True
+    ).stdout
+    assert int(given_back) > 120  # of the hole's 128 MiB
