@@ -63,9 +63,8 @@ def build(options: BuildOptions) -> Path:
         train_vae(options, pictures, base, warnings)
     if options.stage != "all":
         return base
-    train_unet(options, base)
     model = folder / "model"
-    release(folder / "unet" / "model", model)
+    release(train_unet(options, base), model)
     measured = evaluate(
         EvaluateOptions(
             model=str(model),
@@ -145,21 +144,37 @@ def train_vae(options: BuildOptions, pictures: dict[str, Pictures], base: Path, 
     vae.save_pretrained(base / "vae")
 
 
-def train_unet(options: BuildOptions, base: Path) -> None:
-    """Trains the U-Net from scratch, by the same program that fine-tunes."""
+def train_unet(options: BuildOptions, base: Path) -> Path:
+    """Trains the U-Net from scratch, by the same program that fine-tunes, and returns the finished model.
+
+    A second go from half the learning rate follows (a warm restart, Loshchilov and Hutter 2017); it learns
+    from the latents of the first.
+    """
     if not (base / "unet").is_dir():
         torch.manual_seed(options.seed)
         new_scheduler().save_pretrained(base / "scheduler")
         new_unet().save_pretrained(base / "unet")
-    if (base.parent / "unet" / "model").is_dir():
+    first, second = base.parent / "unet", base.parent / "unet_again"
+    _denoise(options, base, first, options.unet_steps, options.unet_minutes, learning_rate=1e-3)
+    steps, minutes = options.unet_again_steps, options.unet_again_minutes
+    _denoise(options, first / "model", second, steps, minutes, learning_rate=5e-4)
+    return second / "model"
+
+
+def _denoise(
+    options: BuildOptions, start: Path, folder: Path, steps: int, minutes: float, learning_rate: float
+) -> None:
+    """Trains the U-Net of the model `start` into `folder`, unless that is done."""
+    if (folder / "model").is_dir():
         return
     finetune(
         FinetuneOptions(
-            model_path=str(base.parent / "unet"),
+            model_path=str(folder),
             data=options.data,
-            guidance_model=str(base),
+            guidance_model=str(start),
             method="full",
             caption_dropout=0.1,
+            cache=str(folder.parent / "latents"),
             device="cpu",
             resume=True,
             validation_pictures=64,
@@ -168,12 +183,12 @@ def train_unet(options: BuildOptions, base: Path) -> None:
                 resolution=RESOLUTION, augmented_copies=COPIES, augment_flip=True, augment_crop=0.06
             ),
             training=TrainingOptions(
-                steps=options.unet_steps,
-                minutes=options.unet_minutes,
+                steps=steps,
+                minutes=minutes,
                 batch_size=options.unet_batch,
-                learning_rate=1e-3,
+                learning_rate=learning_rate,
                 lr_warmup=100,
-                ema=0.995,
+                ema=0.998,
                 checkpoint_interval=200,
                 precision=options.precision,
                 seed=options.seed,

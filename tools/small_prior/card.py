@@ -13,7 +13,13 @@ from utils.files import write_text
 
 GOALS = {"both": 0.8, "recall": 0.5, "psnr": 30.0}
 PARTS = ("unet", "vae", "text_encoder", "image_encoder")
-STAGES = {"vae": "VAE, crops", "vae_whole": "VAE, whole pictures", "clip": "CLIP", "unet": "U-Net"}
+STAGES = {
+    "vae": "VAE, crops",
+    "vae_whole": "VAE, whole pictures",
+    "clip": "CLIP",
+    "unet": "U-Net",
+    "unet_again": "U-Net, second go",
+}
 
 
 def write_card(model: Path, record: dict[str, Any], measured: dict[str, Any]) -> None:

@@ -108,6 +108,7 @@ def jittered(pictures: Tensor, random: torch.Generator) -> Tensor:
     return (moved * (1 + 0.12 * uniform[3]).view(-1, 1, 1, 1)).clamp(0, 1)
 
 
+@torch.no_grad()
 def image_embeddings(model: Any, pictures: Pictures) -> Tensor:
     """(N, width) float32 of unit length; `model` is a CLIP or its vision tower."""
     batches = torch.arange(len(pictures)).split(64)

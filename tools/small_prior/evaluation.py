@@ -85,7 +85,7 @@ def measure_retrieval(folder: Path, pictures: dict[str, Pictures]) -> dict[str, 
     result = {}
     for name in (INSTANCES, FAMILIES):
         captions = pictures[name].captions
-        images = image_embeddings(clip.vision, pictures[name])
+        images = image_embeddings(clip.vision.tower, pictures[name])
         texts = text_embeddings(clip.text, clip.tokenizer, captions)
         result[name] = {
             "picture_to_caption": recall(images, texts, captions),

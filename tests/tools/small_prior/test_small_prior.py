@@ -194,6 +194,7 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
         clip_steps=2,
         clip_batch=4,
         unet_steps=2,
+        unet_again_steps=3,
         unet_batch=2,
         samples=2,
         sample_steps=2,
@@ -210,6 +211,10 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
     assert "--precision bfloat16" in (model / "README.md").read_text()
     unet = json.loads((tmp_path / "build" / "unet" / "settings.json").read_text())["options"]
     assert (unet["training"]["precision"], unet["preprocessing"]["augment_flip"]) == ("bfloat16", True)
+    again = json.loads((tmp_path / "build" / "unet_again" / "settings.json").read_text())["options"]
+    assert again["guidance_model"] == str(tmp_path / "build" / "unet" / "model")
+    assert (again["training"]["steps"], again["training"]["learning_rate"]) == (3, 5e-4)
+    assert "| U-Net, second go | 3 |" in (model / "README.md").read_text()
     weights = {path: path.read_bytes() for path in model.glob("*/*.safetensors")}
     assert build(options) == model  # nothing is trained again
     assert weights == {path: path.read_bytes() for path in model.glob("*/*.safetensors")}
