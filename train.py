@@ -37,6 +37,7 @@ from utils.determinism import seed_everything, threads
 from utils.errors import Warnings, run_program
 from utils.image_metrics import any_counts, psnr
 from utils.losses import photometric_loss
+from utils.optional_modules import importable
 from utils.options import add_fact, load_settings, parse, save_settings, to_plain
 from utils.reference_flags import REFUSED
 from utils.run_folder import (
@@ -70,9 +71,8 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
     scene = load_scene(options.scene, options.seed)
     warnings.extend(scene.warnings)
     state = first_state(options, scene, engine, warnings)
-    started = model_path if resuming else None
     gate = (load_settings(model_path) or {}).get("gate") if resuming else None
-    guidance = make_guidance(options, scene, engine, command, warnings, started, gate, say)
+    guidance = make_guidance(options, scene, engine, command, warnings, model_path, resuming, gate, say)
 
     if not resuming:
         clear(model_path)
@@ -117,7 +117,8 @@ def train(
     As in the reference, an iteration is tested and saved before its densification or opacity reset.
     """
     gaussians = state.gaussians
-    log = TrainingLog(model_path, resumed_after=state.iteration)
+    board = importable("torch.utils.tensorboard")
+    log = TrainingLog(model_path, resumed_after=state.iteration, tensorboard=board)
     guidance_log = GuidanceLog(model_path, options.guidance.guidance_log, resumed_after=state.iteration)
     if gate and not state.iteration:
         log.write(0, gate=gate["decision"], lambda_sds=gate["lambda_sds"])
@@ -234,9 +235,13 @@ def guide(
     guidance: Guidance, log: GuidanceLog | None, see: Callable[..., Rendering], iteration: int, rgb: Tensor
 ) -> dict[str, float]:
     """Adds guidance's gradients, if this iteration has any, beside those of `rgb`; returns its scalars."""
+    scalars: dict[str, float] = {}
+    if guidance.semantic and (camera := guidance.semantic.camera(iteration)):
+        guidance.semantic(see(camera).rgb).backward()
+        scalars = guidance.semantic.scalars()
     cameras = guidance.cameras(iteration)
     if not cameras:
-        return {}
+        return scalars
     assert rgb.grad is not None
     views = [view_from(camera, see) for camera in cameras]
     result = guidance(views, iteration, photometric_norm=float(rgb.grad.norm()))

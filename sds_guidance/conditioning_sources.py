@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +14,20 @@ import torch
 from torch import Tensor
 
 from sds_guidance.architecture import read_config
+from sds_guidance.condition_images import find_pictures, read_condition_image
 from sds_guidance.conditioning import (
     CONDITIONING_FILE,
     DEFAULT,
+    MADE_FOLDER,
+    STAGING,
+    ConditionImage,
     Conditioning,
     Prompt,
     Words,
     read_conditioning,
 )
 from sds_guidance.conditioning_options import ConditioningOptions
+from sds_guidance.llm_images import with_drawings
 from sds_guidance.models import CLIP, GIVE_CLIP, TOWERS, find_model, missing_files
 from sds_guidance.options import GuidanceOptions
 from sds_guidance.prompts import read_prompts_file, view_directions
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
 LANGUAGE_MODEL = "language model"
 OTHERS = (DEFAULT, LANGUAGE_MODEL)  # sources of what is not the user's own, and makes way for an answer
 SENT = 8  # photographs that a language model gets, at most
-SCORED = 32  # photographs that prompts are scored against, at most
+SCORED = 32  # photographs that prompts are scored against, at most; condition images all are
 LOGIT_SCALE = 100.0  # up to which CLIPs are trained: exp(100 cosine) is in proportion to the probability
 UNFIT = 0.5  # who is drawn less than so often, of what was meant, is named to the user
 
@@ -47,6 +54,7 @@ def gather_conditioning(
     argv: Sequence[str] | None,
     say: Callable[[str], object],
     warnings: Warnings,
+    folder: Path | None = None,
 ) -> Conditioning:
     """What conditions the run.
 
@@ -61,31 +69,54 @@ def gather_conditioning(
         argv: `sys.argv`, for the unguided command in an error; None where there is none.
         say: told that the language model is asked.
         warnings: takes prompts that CLIP finds unfit, or cuts.
+        folder: of a new run, where what is made for it is put (`conditioning.STAGING`); None: nothing is.
 
     Raises:
-        UserError: a flag, a file, the language model, the CLIP or the front view cannot be used.
+        UserError: a flag, a file, a picture, the language model, the CLIP or the front view cannot be used.
     """
     words = options.words
     notes = _read_notes(words.expert_notes)
     found, weighs = _found(options, run)
+    if run:
+        found = replace(found, folder=run)
+    elif folder:
+        shutil.rmtree(folder / STAGING / MADE_FOLDER, ignore_errors=True)  # of a run that never began
+        found = replace(found, folder=folder / STAGING)
     if found.front_view:
         view_directions(cameras, found.front_view)
     asks = words.llm and not _is_answered(found, notes)
+    if words.llm_images and not asks and "images" not in (found.language_model or {}):
+        raise UserError(
+            "--llm_images: the language model answered this run without pictures; they come with an answer, "
+            "so change --expert_notes to have it asked again, or leave the flag out"
+        )
     several = len(found.prompts) > 1
     if words.image_condition == "rank" and weighs and not (several or asks):
         raise UserError(
             "--image_condition rank compares prompts, and there is one; give several, or leave it"
         )
     load_clip = _clip_at_hand(words, model, argv, warnings) if asks or (several and weighs) else None
+    draws = asks and words.llm_images
+    ranked = (found.images and weighs) or draws
+    if ranked and words.image_condition in ("auto", "rank") and not load_clip:
+        raise _unseen(
+            "condition_images" if found.images else "llm_images",
+            "no CLIP is at hand" if several or asks else "one prompt has no others to be ranked with",
+        )
 
     kept, new = ((), found.prompts) if weighs else (found.prompts, ())
     if asks:
         found, answer = _asked(found, words, notes, cameras, say)
+        if draws:
+            found = with_drawings(found, words, LANGUAGE_MODEL, say)
         kept, new = _own(kept), _own(new)
         known = {prompt.text for prompt in (*kept, *new)}
         new = (*new, *(prompt for prompt in answer if prompt.text not in known))
     if load_clip and new and len(kept) + len(new) > 1:
-        new = weighed(kept, new, _similarities(load_clip(), cameras, [*kept, *new], warnings), warnings)
+        pictures = chain(photographs(cameras, SCORED), map(read_condition_image, found.image_files()))
+        clip = load_clip()
+        texts = clip.of_texts([prompt.text for prompt in (*kept, *new)], warnings)
+        new = weighed(kept, new, clip.of_pictures(pictures) @ texts.T, warnings)
     return replace(found, prompts=(*kept, *new))
 
 
@@ -136,7 +167,11 @@ def _found(options: GuidanceOptions, run: Path | None) -> tuple[Conditioning, bo
         return read_conditioning(run / CONDITIONING_FILE), False
     if words.conditioning:
         read = read_conditioning(Path(words.conditioning).expanduser())
-        return replace(read, history=()), words.image_condition == "rank"
+        images = tuple(
+            replace(image, path=str(file.absolute()))
+            for image, file in zip(read.images, read.image_files(), strict=True)
+        )
+        return replace(read, images=images, history=()), words.image_condition == "rank"
 
     prompts = [Prompt(options.prompt, "--prompt")] if "prompt" in changed else []
     if words.prompts_file:
@@ -148,7 +183,19 @@ def _found(options: GuidanceOptions, run: Path | None) -> tuple[Conditioning, bo
         prompts=tuple(prompts),
         negative_prompt=Words(options.negative_prompt, negative_source),
         front_view=words.front_view,
+        images=tuple(
+            ConditionImage(str(path.absolute()), "--condition_images")
+            for path in find_pictures(words.condition_images, "condition_images")
+        ),
     ), True
+
+
+def _unseen(flag: str, reason: str) -> UserError:
+    """What is said where pictures were given that would have no effect."""
+    return UserError(
+        f"--{flag}: prompts would be ranked by them, but {reason}. Give several prompts and a "
+        f"CLIP, or --image_condition loss, unclip, lora or inversion.\n{GIVE_CLIP}"
+    )
 
 
 def _read_notes(name: str) -> str:
@@ -196,17 +243,17 @@ def _asked(
             "--llm_send_images"
         )
     negative = found.negative_prompt
-    photographs = list(_photographs(cameras, SENT)) if words.llm_send_images else []
+    sent = list(photographs(cameras, SENT)) if words.llm_send_images else []
     say(
         f"asking {words.llm_model} at {words.llm_base_url} for prompts"
-        + (f", with {len(photographs)} photographs" if photographs else "")
+        + (f", with {len(sent)} photographs" if sent else "")
     )
-    answer = ask(words, own, "" if negative.source in OTHERS else negative.text, notes, photographs)
+    answer = ask(words, own, "" if negative.source in OTHERS else negative.text, notes, sent)
     record = {
         "model": words.llm_model,
         "base_url": words.llm_base_url,
         "notes": _digest(notes),
-        "photographs": len(photographs),
+        "photographs": len(sent),
         "answer": answer.model_dump(),
     }
     directions = {name: Words(text, LANGUAGE_MODEL) for name, text in answer.directions.model_dump().items()}
@@ -217,13 +264,14 @@ def _asked(
         if negative.source in OTHERS
         else negative,
         directions={**directions, **by_hand},
+        images=tuple(image for image in found.images if image.source not in OTHERS),
         language_model=record,
     ), tuple(Prompt(text, LANGUAGE_MODEL) for text in answer.descriptions)
 
 
-def _photographs(cameras: Sequence[Camera], most: int) -> Iterator[Tensor]:
-    """(3, H, W) float32 in [0, 1] each, evenly chosen, over white where they are transparent."""
-    count = min(most, len(cameras))
+def photographs(cameras: Sequence[Camera], most: int | None = None) -> Iterator[Tensor]:
+    """(3, H, W) float32 in [0, 1] each, evenly chosen or all, over white where they are transparent."""
+    count = min(most or len(cameras), len(cameras))
     for index in range(count):
         yield cameras[index * len(cameras) // count].own_photograph.target(torch.ones(3))[0]
 
@@ -246,11 +294,3 @@ def _clip_at_hand(
     if words.image_condition == "rank":
         raise UserError(f"--image_condition rank: {model} has not both towers of a CLIP.\n{GIVE_CLIP}")
     return None
-
-
-def _similarities(
-    clip: Clip, cameras: Sequence[Camera], prompts: Sequence[Prompt], warnings: Warnings
-) -> Tensor:
-    """(N, P) cosines of at most 32 evenly chosen training photographs and the prompts."""
-    texts = clip.of_texts([prompt.text for prompt in prompts], warnings)
-    return clip.of_pictures(_photographs(cameras, SCORED)) @ texts.T

@@ -12,8 +12,8 @@ from torch import Tensor
 from sds_guidance.mode import Prior
 from sds_guidance.sds import fit_back, fit_to_prior
 
-CONFIDENT = 0.5  # certainty above which a pixel's colour is taken for the scene's
-FEWEST = 0.01  # share of confident pixels below which colours are left alone
+CONFIDENT = 0.8  # certainty above which a pixel's colour is taken for the scene's
+FEWEST = 0.1  # share of confident pixels below which colours are left alone: a corner is not the picture
 LEAST_VARIANCE = 0.01  # of colours in [0, 1]; keeps the contrast of what has little
 
 
@@ -71,7 +71,8 @@ def denoised_picture(
     seen = fit_to_prior(certainty[None], how.resolution, prior.size_multiple)
     noise = torch.randn(known.shape, generator=torch.Generator().manual_seed(seed)).to(known)
     certain = F.interpolate(seen, size=known.shape[-2:], mode="area")
-    clean = denoised(prior, known, noise, certain, states, how)
+    with prior.unet_on_device():  # not before and not after: the VAE needs most of its memory for itself
+        clean = denoised(prior, known, noise, certain, states, how)
     change = prior.decode(clean) - prior.decode(rendered)
     picture = rgb + fit_back(change[0], rgb.shape[1], rgb.shape[2], how.resolution)
     picture = match_colours(picture, reference, certainty)
@@ -121,8 +122,9 @@ def path_levels(start: int, steps: int) -> list[int]:
 def match_colours(picture: Tensor, reference: Tensor, certainty: Tensor) -> Tensor:
     """The picture with each channel's mean and contrast on confident pixels brought to the reference's.
 
-    A generator's white balance is not the scene's. Confident are pixels of certainty above a half; they count
-    by it. Means and standard deviations are compared, not pixels: least squares would take away the contrast
+    A generator's white balance is not the scene's. Confident are pixels of certainty above 0.8, to which two
+    photographs have to agree, and they count by it. Where they are few, their own errors would colour all the
+    rest. Means and standard deviations are compared, not pixels: least squares would take away the contrast
     of a picture that does not fit the reference to the pixel.
 
     Args:

@@ -19,6 +19,7 @@ from sds_guidance.weighting import RelativeWeight
 if TYPE_CHECKING:
     from scene.cameras import Camera
     from sds_guidance.conditioning import Conditioning
+    from sds_guidance.semantic_loss import SemanticConsistency
 
 # Offset from --seed to the guidance's own stream, so that it repeats none of the trainer's draws.
 SEED_OFFSET = 0x5D5
@@ -53,6 +54,7 @@ class Guidance:
         interval: guide every so many steps; None until `choose_interval` has decided.
         guided, dropped: how many steps were guided, and how many views were not finite.
         milliseconds: what the last guided step took, its renderings left out; 0 before the first.
+        semantic: a loss of its own beside the mode's, at steps of its own; None: none.
         conditioning: the prompts, to be written to the run's folder; None: conditions made otherwise.
         description: what is recorded with the results: model, revision, prediction type, precision, sizes.
     """
@@ -91,6 +93,7 @@ class Guidance:
         self.guided = 0
         self.dropped = 0
         self.milliseconds = 0.0
+        self.semantic: SemanticConsistency | None = None
         self.conditioning: Conditioning | None = None
         self.description: dict[str, str | int | float] = {}
 
@@ -144,6 +147,7 @@ class Guidance:
             "guidance_ratio": scale * norm / photometric_norm if photometric_norm > 0 else 0.0,
             "guidance_dropped": float(self.dropped),
             "guidance_ms": self.milliseconds,
+            **(self.semantic.scalars() if self.semantic else {}),
         }
         return GuidanceResult(loss, scalars, guided)
 
@@ -206,6 +210,7 @@ class Guidance:
             "generator": self.generator.get_state(),
             "mode": self.mode.state_dict(),
             "weight": self.weight.state_dict(),
+            "semantic": self.semantic.state_dict() if self.semantic else {},
             "interval": self.interval,
             "guided": self.guided,
             "dropped": self.dropped,
@@ -216,6 +221,8 @@ class Guidance:
         self.generator.set_state(state["generator"])
         self.mode.load_state_dict(state["mode"])
         self.weight.load_state_dict(state["weight"])
+        if self.semantic:
+            self.semantic.load_state_dict(state["semantic"])
         if not self.options.guidance_interval:
             self.interval = state["interval"]
         self.guided = int(state["guided"])

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sds_guidance.prior import Prediction
 
 
+ROUNDING = 1e-5  # of the largest noise: what float32 may leave of two that are the same
+
+
 def ism_gradient(
     prior: Prior,
     latents: Tensor,
@@ -34,6 +37,10 @@ def ism_gradient(
     the rendering's own latents to noise, so that a rendering's gradient at a level is always the same. Only t
     is drawn; s = t - interval, at least 0.
 
+    g says how the estimated noise changes along that way. Under a prior that knows one picture only, whatever
+    the prompt, it does not change, however far the rendering is from that picture: what is left is rounding.
+    That is not handed on, since a relative weight would blow it up.
+
     Args:
         prior: the frozen model, of either prediction type.
         latents: (1, 4, h, w) float32, z; they count as lying at level 0.
@@ -52,7 +59,10 @@ def ism_gradient(
     estimate = prior.predict(noised, t, states, guidance_scale, rescale)
     alpha, sigma = prior.levels(t)
     weight = sigma / alpha
-    residual = weight * (estimate.noise.float() - start.noise.float())
+    before, after = start.noise.float(), estimate.noise.float()
+    difference = after - before
+    rounding = ROUNDING * max(before.abs().amax(), after.abs().amax())
+    residual = weight * torch.where(difference.abs() > rounding, difference, 0)
     return LatentGradient(residual, int(t), float(weight), noised, estimate.clean)
 
 

@@ -1,4 +1,4 @@
-"""Asks a language model for prompts, through the chat interface that OpenAI and many servers have."""
+"""Asks for prompts and pictures, through the interface that OpenAI and many servers have."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import base64
 import io
 import json
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import openai
+from openai.types import ImagesResponse
 from openai.types.chat import ChatCompletion
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -19,13 +20,16 @@ from sds_guidance.conditioning_options import ConditioningOptions
 from utils.errors import UserError
 from utils.images import image_pixels
 
+T = TypeVar("T")
 KEY = "OPENAI_API_KEY"
 LONG_SIDE = 512  # pixels of a photograph that is sent
 RETRIES = 4  # where the server is out of reach, busy or failing; the client waits longer each time
 ATTEMPTS = 3  # at an answer that can be used
 SECRET = 8  # characters from which on a key is one: servers that want none are given "x", "none" or "EMPTY"
+MODEL_FLAGS = {"llm": "llm_model", "llm_images": "llm_image_model"}
+REFUSALS = ("content_policy_violation", "moderation_blocked")  # codes of a 400 that is about the prompt
 WAY_OUT = (
-    "To go on without it, leave --llm out; what an earlier run was told is in its conditioning.json, for "
+    "To go on without it, leave --{flag} out; what an earlier run was told is in its conditioning.json, for "
     "--conditioning."
 )
 TASK = """\
@@ -95,29 +99,43 @@ def ask(
     Raises:
         UserError: there is no key, no answer, or none that can be used.
     """
-    key = _key(options.llm_base_url)
-    client = openai.OpenAI(
-        api_key=key or "none",
-        base_url=options.llm_base_url,
-        timeout=options.llm_timeout,
-        max_retries=RETRIES,
-    )
-    where = f"--llm: {options.llm_model} at {options.llm_base_url}"
     question = _question(prompts, negative_prompt, notes, photographs)
-    problem = ""
-    for _ in range(ATTEMPTS):
+    key = _key(options.llm_base_url)
+
+    def exchange(client: openai.OpenAI) -> Answer:
+        answer = read_answer(_answered(client, options.llm_model, question))
+        if len(key) >= SECRET and key in answer.model_dump_json():
+            raise UnusableAnswer("it repeats the key")
+        return answer
+
+    return _persistently(options, "llm", options.llm_model, exchange)
+
+
+def draw(options: ConditioningOptions, prompt: str) -> Image.Image:
+    """A picture that the images interface makes of a prompt, RGB; tried as often as `ask` does.
+
+    Args:
+        options: address, the name of the model for pictures, time-out.
+        prompt: what is to be seen.
+
+    Raises:
+        UserError: there is no key, no picture, or none that can be used.
+    """
+    model = options.llm_image_model
+    # those models send nothing but base64, and refuse to be told so
+    form: Any = {} if model.startswith("gpt-image") else {"response_format": "b64_json"}
+
+    def exchange(client: openai.OpenAI) -> Image.Image:
         try:
-            answer = read_answer(_answered(client, options.llm_model, question))
-            if len(key) >= SECRET and key in answer.model_dump_json():
-                raise UnusableAnswer("it repeats the key")
-            return answer
-        except UnusableAnswer as failure:
-            problem = f"was asked {ATTEMPTS} times; the last answer cannot be used: {failure}"
-        except openai.OpenAIError as failure:
-            problem = _explained(failure, bool(key))
-            break
-    message = f"{where} {problem}.\n{WAY_OUT}"
-    raise UserError(message.replace(key, "[key]") if len(key) >= SECRET else message)
+            return read_drawing(client.images.generate(model=model, prompt=prompt, n=1, **form))
+        except json.JSONDecodeError as failure:
+            raise UnusableAnswer(f"the reply is no JSON ({failure})") from None
+        except openai.BadRequestError as failure:
+            if failure.code in REFUSALS:
+                raise UnusableAnswer(f"it is a refusal ({failure.message})") from None
+            raise
+
+    return _persistently(options, "llm_images", model, exchange)
 
 
 def read_answer(completion: Any) -> Answer:
@@ -148,6 +166,28 @@ def read_answer(completion: Any) -> Answer:
         raise UnusableAnswer(f"it is not of the form that was asked for ({place}: {first['msg']})") from None
 
 
+def read_drawing(reply: Any) -> Image.Image:
+    """The picture in a server's reply, RGB.
+
+    Args:
+        reply: an `ImagesResponse`, or whatever else the client made of what came.
+
+    Raises:
+        UnusableAnswer: it is empty, an address instead of a picture, or nothing that can be read as one.
+    """
+    if not isinstance(reply, ImagesResponse) or not reply.data:
+        raise UnusableAnswer("it holds no picture; the address may lack its path, mostly /v1, at the end")
+    drawing = reply.data[0]
+    if not drawing.b64_json:
+        what = "the address of a picture, not the picture (b64_json)" if drawing.url else "no picture"
+        raise UnusableAnswer(f"it holds {what}")
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(drawing.b64_json, validate=True))) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as failure:
+        raise UnusableAnswer(f"it is no picture that can be read ({failure})") from None
+
+
 def data_url(photograph: Tensor) -> str:
     """A photograph as a small JPEG in a data URL, without any metadata.
 
@@ -159,6 +199,30 @@ def data_url(photograph: Tensor) -> str:
     file = io.BytesIO()
     picture.save(file, format="JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _persistently(
+    options: ConditioningOptions, flag: str, model: str, exchange: Callable[[openai.OpenAI], T]
+) -> T:
+    """What an exchange with the server brings, tried again where that may help; see `ask`."""
+    key = _key(options.llm_base_url)
+    client = openai.OpenAI(
+        api_key=key or "none",
+        base_url=options.llm_base_url,
+        timeout=options.llm_timeout,
+        max_retries=RETRIES,
+    )
+    problem = ""
+    for _ in range(ATTEMPTS):
+        try:
+            return exchange(client)
+        except UnusableAnswer as failure:
+            problem = f"was asked {ATTEMPTS} times; the last answer cannot be used: {failure}"
+        except openai.OpenAIError as failure:
+            problem = _explained(failure, bool(key), MODEL_FLAGS[flag])
+            break
+    message = f"--{flag}: {model} at {options.llm_base_url} {problem}.\n{WAY_OUT.format(flag=flag)}"
+    raise UserError(message.replace(key, "[key]") if len(key) >= SECRET else message)
 
 
 def _answered(client: openai.OpenAI, model: str, question: list[Any]) -> Any:
@@ -208,14 +272,14 @@ def _key(address: str) -> str:
     return key
 
 
-def _explained(failure: openai.OpenAIError, has_key: bool) -> str:
+def _explained(failure: openai.OpenAIError, has_key: bool, model_flag: str) -> str:
     """What went wrong and what to do, as the end of a sentence about the server."""
     said = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
     match failure:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             what = f"does not accept the key in {KEY}" if has_key else f"wants a key; set {KEY}"
         case openai.NotFoundError():
-            what = "is not there; check --llm_base_url (mostly with /v1 at the end) and --llm_model"
+            what = f"is not there; check --llm_base_url (mostly with /v1 at the end) and --{model_flag}"
         case openai.RateLimitError():
             what = f"is busy, or the account's limit is reached; tried up to {1 + RETRIES} times, try later"
         case openai.APITimeoutError():

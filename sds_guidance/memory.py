@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sds_guidance.prior import LatentDiffusionPrior, hollow_prior
+from sds_guidance.unclip import label_rows
 
 GIB = 2**30
 CONTEXT = GIB // 2  # CUDA's libraries on a card, beside all tensors
@@ -37,7 +38,8 @@ class MemoryPlan:
         gradient: whether there is a way back through the VAE's encoder.
         checkpoint_encoder: whether the VAE encoder's activations are computed again on the way back.
         one_batch: whether both prompts go through the U-Net at once.
-        weights: bytes of the U-Net and of the parts of the VAE that stay.
+        offload: whether the U-Net is kept in the host's memory and lent to the device for denoising alone.
+        weights: bytes of the parts of the VAE that stay, and of the U-Net unless it is kept on the host.
         step: bytes that a guided step has beside them, at its highest.
         available: bytes of the device; None where it was not looked at.
     """
@@ -46,6 +48,7 @@ class MemoryPlan:
     gradient: bool
     checkpoint_encoder: bool
     one_batch: bool
+    offload: bool
     weights: int
     step: int
     available: int | None
@@ -69,9 +72,11 @@ class MemoryPlan:
         kept = "computed again on" if self.checkpoint_encoder else "kept for"
         activations = f"activations of the VAE's encoder {kept} the way back, " if self.gradient else ""
         batches = "at once" if self.one_batch else "one after the other"
+        lent = f"; {self._unet()}" if self.offload or level == "low" else ""
         text = (
             f"guidance memory (--guidance_memory {level}): {self.format}; {in_words(self.weights)} of "
-            f"weights, up to {in_words(self.step)} more in a guided step; {activations}both prompts {batches}"
+            f"weights, up to {in_words(self.step)} more in a guided step; {activations}both prompts "
+            f"{batches}{lent}"
         )
         if self.available is None:
             return text
@@ -81,6 +86,14 @@ class MemoryPlan:
             f"{text}; with a million Gaussians {in_words(self.needed)}, but the device has "
             f"{in_words(self.available)}: it may not fit. Less with a smaller --guidance_resolution"
         )
+
+    def _unet(self) -> str:
+        """Where the U-Net is, and why."""
+        if self.offload:
+            return "the U-Net on the card only while a target is denoised, in the host's memory otherwise"
+        if self.gradient:
+            return "the U-Net stays, since every guided step asks it"
+        return "the U-Net stays, since a CPU has no other memory for it"
 
 
 def plan_memory(
@@ -93,6 +106,8 @@ def plan_memory(
     gradient: bool,
     decoder: bool,
     available: int | None,
+    inpainting: Path | None = None,
+    beside: int = 0,
 ) -> MemoryPlan:
     """The plan for a model on a device.
 
@@ -106,6 +121,9 @@ def plan_memory(
         gradient: whether the mode goes back through the VAE's encoder.
         decoder: whether the VAE's decoder stays.
         available: bytes of the device, in use or not, so that a resumed run plans alike; None: no limit.
+        inpainting: with the settings of the inpainting model that is to stand beside it; None: no such. The
+            two are asked one after the other, so that it adds its weights alone.
+        beside: bytes of other networks that stay on the device, a CLIP's vision tower say.
     """
     prior = hollow_prior(folder, torch.float32)
     dtype = choose_precision(precision, device, count(prior.unet), spare=level == "low")
@@ -114,22 +132,26 @@ def plan_memory(
         fuse_attention(network)
     if not decoder:
         prior.free_decoder()
-    weights = occupied((prior.unet, prior.vae))
+    others = beside + (occupied((hollow_prior(inpainting, dtype).unet,)) if inpainting else 0)
 
     checkpoints = {"high": (False,), "auto": (False, True), "low": (True,)}[level] if gradient else (False,)
-    ways = [(checkpoint, True) for checkpoint in checkpoints]  # from the fastest to the sparest
+    ways = [(checkpoint, True, False) for checkpoint in checkpoints]  # from the fastest to the sparest
     if level != "high":
-        ways.append((checkpoints[-1], False))
+        ways.append((checkpoints[-1], False, False))
+        if not gradient and device.type == "cuda":
+            ways.append((checkpoints[-1], False, True))
     plans: list[MemoryPlan] = []
-    for checkpoint, one_batch in ways:
+    for checkpoint, one_batch, offload in ways:
         prior.one_batch = one_batch
         if checkpoint:
             prior.vae.enable_gradient_checkpointing()
-        step = step_bytes(prior, size, gradient=gradient)
-        plans.append(MemoryPlan(dtype, gradient, checkpoint, one_batch, weights, step, available))
+        step = step_bytes(prior, size, gradient=gradient, offload=offload)
+        weights = others + occupied((prior.vae,) if offload else (prior.unet, prior.vae))
+        plans.append(MemoryPlan(dtype, gradient, checkpoint, one_batch, offload, weights, step, available))
         if level == "auto" and (available is None or plans[-1].needed <= available):
             return plans[-1]
-    return min(plans, key=lambda plan: plan.step)  # of equal ones the first, which is the fastest
+    # Of equal ones that which leaves most free between steps, then the first, which is the fastest.
+    return min(plans, key=lambda plan: (plan.needed, plan.weights))
 
 
 def choose_precision(
@@ -165,7 +187,9 @@ def occupied(networks: Iterable[torch.nn.Module]) -> int:
     return sum(tensor.nbytes for tensor in _tensors(networks))
 
 
-def step_bytes(prior: LatentDiffusionPrior, size: tuple[int, int], *, gradient: bool) -> int:
+def step_bytes(
+    prior: LatentDiffusionPrior, size: tuple[int, int], *, gradient: bool, offload: bool = False
+) -> int:
     """The most bytes that a guided step has beside the weights, by doing it.
 
     Encode, predict with classifier-free guidance while the encoder keeps its graph, go back through it,
@@ -175,21 +199,33 @@ def step_bytes(prior: LatentDiffusionPrior, size: tuple[int, int], *, gradient: 
         prior: on the meta device for a forecast (see `fuse_attention`), on any other for a measurement.
         size: height and width in pixels, multiples of `size_multiple`.
         gradient: whether there is a graph and a way back.
+        offload: count the U-Net's weights too, while it predicts.
     """
+    lent = occupied((prior.unet,)) if offload else 0
     device, width = prior.abar.device, prior.unet.config.cross_attention_dim
     known = [*_tensors((prior.unet, prior.vae)), prior.abar]
     with LiveBytes(known) as live:
         pixels = torch.zeros(1, 3, *size, device=device, requires_grad=gradient)
-        states = torch.zeros(2, TOKENS, width, device=device)
+        rows = TOKENS + label_rows(prior.label_length, width)
+        states = torch.zeros(2, rows, width, device=device)
         level = torch.zeros(1, dtype=torch.int64, device=device)
         with torch.set_grad_enabled(gradient):
             latents = prior.encode(pixels)
-        clean = prior.predict(latents.detach(), level, states, guidance_scale=7.5, rescale=0.7).clean
+        live.now += lent
+        asked = _seeing_all(prior, latents)
+        clean = asked.predict(latents.detach(), level, states, guidance_scale=7.5, rescale=0.7).clean
+        live.now -= lent
         if gradient:
             torch.autograd.grad(latents, pixels, clean)
         if prior.vae.decoder is not None:
             prior.decode(clean)
     return live.peak
+
+
+def _seeing_all(prior: LatentDiffusionPrior, latents: Tensor) -> LatentDiffusionPrior:
+    """The prior with as many empty channels beside the latents as its U-Net wants."""
+    beside = prior.unet.config.in_channels - latents.shape[1]
+    return prior.seeing(latents.new_zeros(1, beside, *latents.shape[2:])) if beside else prior
 
 
 class LiveBytes(TorchDispatchMode):

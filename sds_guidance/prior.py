@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,13 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from sds_guidance.architecture import demand_text_to_image, read_config
+from sds_guidance.architecture import GUIDING, demand_task, read_config
+from sds_guidance.depth import depth_channel
 from sds_guidance.lora import Lora, put_lora
+from sds_guidance.mode import View
 from sds_guidance.models import demand_weights
+from sds_guidance.unclip import without_labels
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -39,31 +46,78 @@ class LatentDiffusionPrior:
         prediction_type: "epsilon" (the network gives the noise) or "v_prediction" (v = alpha eps - sigma z).
         abar: (T,) float32.
         size_multiple: a picture's sides must be multiples of it (64 for SD).
+        vae_scale: side in pixels of a latent pixel (8 for SD).
         resolution: side in pixels of the pictures that the U-Net was trained on.
+        label_length: of the label of a picture that an unCLIP U-Net takes, which then comes behind the text
+            states of every prompt (`unclip.with_labels`); 0: it takes none.
+        sees_depth: whether the U-Net wants the depth of a view beside its latents; see `for_view`.
         one_batch: whether both prompts go through the U-Net as one batch, or one after the other: the same up
             to rounding, slower, and half the activations.
+        beside: (1, C, h, w) float32, channels that the U-Net sees after those of the noised latents, as
+            models of other tasks than text-to-image want them; None: no more.
+        inpainting: an inpainting model of the same family, with the same VAE (see `load_inpainting`), for the
+            mode that has one beside this; None: there is none.
     """
 
     def __init__(self, unet: Any, vae: Any, scheduler: Any, *, one_batch: bool = True) -> None:
         """Takes networks that are where they shall stay, in the format that they shall compute in.
 
         Args:
-            unet, vae, scheduler: diffusers' `UNet2DConditionModel`, `AutoencoderKL` and `DDIMScheduler`.
+            unet, vae, scheduler: diffusers' `UNet2DConditionModel`, `AutoencoderKL` and `DDIMScheduler`. The
+                VAE is on the device of the pictures; the U-Net may be kept elsewhere, see `unet_on_device`.
             one_batch: see the attribute.
         """
         self.one_batch = one_batch
+        self.beside: Tensor | None = None
+        self.inpainting: LatentDiffusionPrior | None = None
         self.unet = unet.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
         self.prediction_type: str = scheduler.config.prediction_type
-        self.abar: Tensor = scheduler.alphas_cumprod.float().to(unet.device)
-        vae_scale = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.resolution: int = vae_scale * unet.config.sample_size
-        self.size_multiple: int = vae_scale * 2 ** (len(unet.config.block_out_channels) - 1)
+        self.abar: Tensor = scheduler.alphas_cumprod.float().to(vae.device)
+        self.vae_scale: int = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.resolution: int = self.vae_scale * unet.config.sample_size
+        labelled = unet.config.class_embed_type == "projection"
+        self.label_length: int = unet.config.projection_class_embeddings_input_dim if labelled else 0
+        self.sees_depth: bool = unet.config.in_channels == vae.config.latent_channels + 1
+        self.size_multiple: int = self.vae_scale * 2 ** (len(unet.config.block_out_channels) - 1)
 
     def free_decoder(self) -> None:
         """Gives up the VAE's decoder, which score distillation never calls."""
         self.vae.decoder = None
         self.vae.post_quant_conv = None
+
+    def seeing(self, beside: Tensor) -> LatentDiffusionPrior:
+        """The same networks, with other channels beside the noised latents; see the attribute."""
+        prior = copy(self)
+        prior.beside = beside
+        return prior
+
+    def for_view(self, view: View, resolution: int) -> LatentDiffusionPrior:
+        """What is to be asked about one rendering: of a depth-to-image model, one that sees its depth.
+
+        Args:
+            view: the rendering.
+            resolution: short side in pixels of what the prior sees of it.
+        """
+        if not self.sees_depth:
+            return self
+        return self.seeing(depth_channel(view, resolution, self.size_multiple, self.vae_scale))
+
+    @contextmanager
+    def unet_on_device(self) -> Iterator[None]:
+        """Lends the U-Net to the VAE's device for a block, where it is kept elsewhere to spare that memory.
+
+        Its weights never change, so their copies are dropped afterwards, not brought back.
+        """
+        if self.unet.device == self.vae.device:
+            yield
+            return
+        kept = self.unet.state_dict()
+        torch.nn.Module.to(self.unet, self.vae.device)
+        try:
+            yield
+        finally:
+            self.unet.load_state_dict(kept, assign=True)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """The scaled latents of pictures, with gradient.
@@ -130,11 +184,18 @@ class LatentDiffusionPrior:
 
     def _outputs(self, noised: Tensor, t: Tensor, states: Tensor) -> Tensor:
         """(P B, 4, h, w) float32: the U-Net's output for each of the (P, tokens, width) states in turn."""
-        count, dtype = len(states), self.unet.dtype
+        count, dtype, labels = len(states), self.unet.dtype, None
+        if self.label_length:
+            states, labels = without_labels(states, self.label_length)
+            labels = labels.to(dtype).repeat_interleave(len(noised), dim=0)
+        seen = noised
+        if self.beside is not None:
+            seen = torch.cat([noised, self.beside.expand(len(noised), -1, -1, -1)], dim=1)
         return self.unet(
-            noised.repeat(count, 1, 1, 1).to(dtype),
+            seen.repeat(count, 1, 1, 1).to(dtype),
             t.to(noised.device).repeat(count),
             encoder_hidden_states=states.to(dtype).repeat_interleave(len(noised), dim=0),
+            class_labels=labels,
         ).sample.float()
 
     def read(self, output: Tensor, noised: Tensor, t: Tensor) -> Prediction:
@@ -152,7 +213,9 @@ def load_prior(
     *,
     checkpoint_encoder: bool = False,
     one_batch: bool = True,
+    offload: bool = False,
     lora: Lora | None = None,
+    tasks: Sequence[str] = GUIDING,
 ) -> LatentDiffusionPrior:
     """The prior in a Stable-Diffusion-shaped diffusers folder: `unet/`, `vae/`, `scheduler/`, nothing else.
 
@@ -162,21 +225,46 @@ def load_prior(
             gradient leaves half precision's range) and the U-Net's attention is upcast.
         checkpoint_encoder: recompute the VAE encoder's activations on the way back: a third less memory.
         one_batch: see `LatentDiffusionPrior`.
+        offload: keep the U-Net in the host's memory; see `LatentDiffusionPrior.unet_on_device`.
         lora: an adapter, added to the U-Net's weights in float32 before they are brought to `dtype`.
+        tasks: that the model may be of.
 
     Raises:
         UserError: the prediction type or the architecture is one that guidance cannot use, by name.
     """
-    demand_text_to_image(folder)
-    unet = _load(UNet2DConditionModel, folder, "unet", torch.float32 if lora else dtype, **_exceptions(dtype))
-    if lora:
-        put_lora(unet, lora, "unet")
-        cast(unet, dtype)
+    demand_task(folder, tasks)
+    unet, scheduler = _load_unet(folder, dtype, lora)
     vae = _load(AutoencoderKL, folder, "vae", vae_format(dtype))
-    scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     if checkpoint_encoder:
         vae.enable_gradient_checkpointing()
-    return LatentDiffusionPrior(unet.to(device), vae.to(device), scheduler, one_batch=one_batch)
+    if not offload:
+        unet = unet.to(device)
+    return LatentDiffusionPrior(unet, vae.to(device), scheduler, one_batch=one_batch)
+
+
+def load_inpainting(
+    folder: Path, beside: LatentDiffusionPrior, dtype: torch.dtype, *, lora: Lora | None = None
+) -> LatentDiffusionPrior:
+    """The inpainting model in a diffusers folder, of which `unet/` and `scheduler/` are read.
+
+    Args:
+        folder: a complete model (see `inpainting.find_inpainting`).
+        beside: the model of the same family whose VAE, device and way to treat two prompts it shares.
+        dtype, lora: as `load_prior` has them.
+
+    Raises:
+        UserError: the two have different noise at a level.
+    """
+    unet, scheduler = _load_unet(folder, dtype, lora)
+    prior = LatentDiffusionPrior(
+        unet.to(beside.vae.device), beside.vae, scheduler, one_batch=beside.one_batch
+    )
+    if not torch.equal(prior.abar, beside.abar):
+        raise UserError(
+            f"--inpainting_model: the noise schedule in {folder / 'scheduler'} is another than "
+            "--guidance_model's, so that these two cannot be compared; choose a model of the same family"
+        )
+    return prior
 
 
 def hollow_prior(folder: Path, dtype: torch.dtype) -> LatentDiffusionPrior:
@@ -205,6 +293,15 @@ def vae_format(dtype: torch.dtype) -> torch.dtype:
 def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
     """Brings a network's weights to a format, in place."""
     torch.nn.Module.to(network, dtype=dtype)  # diffusers' own `to` warns of exceptions even where none are
+
+
+def _load_unet(folder: Path, dtype: torch.dtype, lora: Lora | None) -> tuple[Any, Any]:
+    """The U-Net of the model, with the adapter in its weights, and the noise schedule."""
+    unet = _load(UNet2DConditionModel, folder, "unet", torch.float32 if lora else dtype, **_exceptions(dtype))
+    if lora:
+        put_lora(unet, lora, "unet")
+        cast(unet, dtype)
+    return unet, DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
 
 
 def _load(kind: Any, folder: Path, part: str, dtype: torch.dtype, **options: Any) -> Any:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from scene.dataset import training_files
 from sds_guidance.clip import Clip, load_clip, load_towers
-from sds_guidance.finetune.captioned import SUFFIXES
+from sds_guidance.condition_images import find_pictures
 from sds_guidance.finetune.pictures import UnreadablePicture, read_picture
 from sds_guidance.models import CLIP, GIVE_CLIP, TOWERS, find_model
 from sds_guidance.prompts import read_prompts_file
@@ -157,18 +157,7 @@ def picture_files(options: PromptScoreOptions, warnings: Warnings) -> list[Path]
     if options.source_path:
         (images,) = options.images or ("images",)
         return training_files(options.source_path, images, options.eval, options.n_views, warnings)
-    files: list[Path] = []
-    for name in options.images:
-        path = Path(name).expanduser()
-        if path.is_file():
-            files.append(path)
-            continue
-        found = sorted(below for below in path.rglob("*") if below.suffix.lower() in SUFFIXES)
-        if not found:
-            what = "holds no pictures" if path.is_dir() else "is no file or folder"
-            raise UserError(f"--images {path} {what}; looked for {', '.join(sorted(SUFFIXES))}")
-        files += found
-    return files
+    return find_pictures(options.images, "images")
 
 
 def find_clip(options: PromptScoreOptions, warnings: Warnings) -> Clip:

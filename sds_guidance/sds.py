@@ -43,7 +43,7 @@ class Distillation:
     def __init__(
         self,
         prior: Prior,
-        latent_gradient: Callable[[Tensor, Tensor, float, torch.Generator], LatentGradient],
+        latent_gradient: Callable[[Prior, Tensor, Tensor, float, torch.Generator], LatentGradient],
         sample_camera: Callable[[torch.Generator, float], Camera],
         weigh_camera: Callable[[Camera], float],
         *,
@@ -54,8 +54,8 @@ class Distillation:
 
         Args:
             prior: the frozen model.
-            latent_gradient: from latents (1, 4, h, w), text states (2, tokens, width), progress in [0, 1] and
-                a generator.
+            latent_gradient: from the prior for the view, latents (1, 4, h, w), text states (2, tokens,
+                width), progress in [0, 1] and a generator.
             sample_camera: a camera from a generator and the progress.
             weigh_camera: the factor, in [0, 1], of the gradient at a camera.
             clip, resolution: see `pixel_gradient`.
@@ -73,10 +73,11 @@ class Distillation:
 
     def __call__(self, view: View, states: Tensor, progress: float, generator: torch.Generator) -> Guided:
         """The gradient at one rendering, times the weight of its camera."""
+        prior = self.prior.for_view(view, self.resolution)
         guided = pixel_gradient(
-            self.prior,
+            prior,
             view.rgb,
-            lambda latents: self.latent_gradient(latents, states, progress, generator),
+            lambda latents: self.latent_gradient(prior, latents, states, progress, generator),
             clip=self.clip,
             resolution=self.resolution,
         )

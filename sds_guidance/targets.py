@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,14 +16,18 @@ from scene.cameras import Camera
 from sds_guidance.certainty import certainty
 from sds_guidance.denoising import Denoising, denoised_picture
 from sds_guidance.mode import Guided, Prior
+from sds_guidance.sds import fit_to_prior
+from utils.image_metrics import lpips_network
 from utils.losses import photometric_loss
 
 if TYPE_CHECKING:
     from sds_guidance.mode import View
     from sds_guidance.targets_options import TargetsOptions
+    from utils.image_metrics import LpipsNet
 
-RENEWALS = 4  # targets that a view is given, one after the other, before another view takes its place
+LIFE = 0.02  # of the run, after which another view takes the place of one whose target is due
 LAMBDA_DSSIM = 0.2
+LAMBDA_LPIPS = 0.2  # beside the whole of the other two
 
 
 @dataclass
@@ -35,16 +41,16 @@ class PseudoView:
         certainty: (H, W) float32 in [0, 1], on the CPU, of the rendering that the target was made from.
         level: the noise level that the target was denoised from.
         turn: the guided step at which it was made, counted from 1.
-        renewals: how many targets it has had.
+        born: the run's progress, in [0, 1], when the view was chosen.
     """
 
     camera: Camera
     seed: int
+    born: float
     target: Tensor | None = None
     certainty: Tensor | None = None
     level: int = 0
     turn: int = 0
-    renewals: int = 0
 
 
 class Targets:
@@ -84,6 +90,7 @@ class Targets:
         self.weigh_camera = weigh_camera
         self.rescale = rescale
         self.resolution = resolution
+        self.lpips = load_lpips(options.targets_lpips_net, options.targets_lpips_weights)
         self.fresh_share = 1 / math.ceil(options.targets_refresh / options.targets_views)
         self.turn = 0
         self.views: dict[int, PseudoView] = {}
@@ -93,18 +100,18 @@ class Targets:
         slot = self.turn % self.options.targets_views
         self.turn += 1
         view = self.views.get(slot)
-        if view is None or (self._is_due(view) and view.renewals >= RENEWALS):
+        if view is None or (self._is_due(view) and progress >= view.born + LIFE):
             camera = self.sample_camera(generator, progress)
             seed = int(torch.randint(2**31, (1,), generator=generator))
-            view = self.views[slot] = PseudoView(camera, seed)
+            view = self.views[slot] = PseudoView(camera, seed, progress)
         return [view.camera]
 
     def __call__(self, view: View, states: Tensor, progress: float, generator: torch.Generator) -> Guided:
         """The pull of a rendering to its view's target, which is made first where it is due.
 
-        The loss is 0.8 L1 + 0.2 DSSIM, summed over pixels with the weight (1 - certainty) x the camera's.
-        (LPIPS, which others add, wants weights that nobody may have.) A view whose target is not finite is
-        given up, and another takes its place. See `Mode.__call__`.
+        The loss is 0.8 L1 + 0.2 DSSIM, and 0.2 LPIPS where there are weights for it, summed over pixels with
+        the weight (1 - certainty) x the camera's. A view whose target is not finite is given up, and another
+        takes its place. See `Mode.__call__`.
         """
         pseudo = self.views[(self.turn - 1) % self.options.targets_views]
         assert pseudo.camera is view.camera
@@ -117,12 +124,14 @@ class Targets:
         pixels = view.rgb.detach().requires_grad_()
         with torch.enable_grad():
             loss = photometric_loss(pixels, target, 1 - known, LAMBDA_DSSIM)
+            if self.lpips:
+                loss = loss + LAMBDA_LPIPS * self._lpips_loss(pixels, target, known)
         (gradient,) = torch.autograd.grad(loss, pixels)
         # The loss is a mean over colours and weights; its sum is wanted.
         gradient = camera_weight * len(target) * (1 - known).sum() * gradient
         finite = bool(target.isfinite().all() and gradient.isfinite().all())
         if not finite:
-            pseudo.target, pseudo.renewals = None, RENEWALS
+            pseudo.target, pseudo.born = None, -math.inf
         return Guided(
             gradient=gradient,
             loss=float(loss.detach()),
@@ -132,6 +141,20 @@ class Targets:
             finite=finite,
             pictures=lambda: {"target": target, "certainty": known[None]},
         )
+
+    def _lpips_loss(self, pixels: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """LPIPS as the weighted mean over what is not certain, a scalar.
+
+        The network sees too far for a weight at each pixel: what is certain is shown as the target has it,
+        and so neither differs nor gets a gradient. The pictures are brought to the prior's size.
+        """
+        assert self.lpips
+        shown, wanted = (
+            fit_to_prior(picture, self.resolution, self.prior.size_multiple)
+            for picture in (torch.lerp(pixels, target, known), target)
+        )
+        share = (1 - known).mean().clamp(min=1e-12)
+        return self.lpips(shown, wanted).mean() / share
 
     def state_dict(self) -> dict[str, Any]:
         """The views with their targets, and whose turn it is; see `Mode.state_dict`."""
@@ -157,9 +180,30 @@ class Targets:
         )
         known, reference = certainty(view, self.photographers)
         rgb = view.rgb.detach().clamp(0, 1)
-        target = denoised_picture(self.prior, rgb, reference, known, states, pseudo.seed, how)
+        prior = self.prior.for_view(view, self.resolution)
+        target = denoised_picture(prior, rgb, reference, known, states, pseudo.seed, how)
         pseudo.target, pseudo.certainty = target.cpu(), known.cpu()
-        pseudo.level, pseudo.turn, pseudo.renewals = start, self.turn, pseudo.renewals + 1
+        pseudo.level, pseudo.turn = start, self.turn
+
+
+@cache
+def load_lpips(net: LpipsNet, weights: str) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """LPIPS of two (B, 3, H, W) batches in [0, 1], differentiable; None without a file of weights.
+
+    A run and its pilots share one.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    if not weights:
+        return None
+    network = lpips_network(net, Path(weights).expanduser(), "--targets_lpips")
+
+    def lpips(pictures: Tensor, others: Tensor) -> Tensor:
+        distances: Tensor = network.to(pictures.device)(pictures, others, normalize=True)
+        return distances
+
+    return lpips
 
 
 def _plain(view: PseudoView) -> dict[str, Any]:

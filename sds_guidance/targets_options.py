@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from utils.errors import demand
 
@@ -12,16 +13,20 @@ from utils.errors import demand
 class TargetsOptions:
     """How views that nobody photographed are given denoised pictures to train towards."""
 
-    targets_views: int = 24
+    targets_views: int = 8
     """Views alive at a time, each with its denoised target; they take their turns, one a guided step."""
-    targets_refresh: int = 300
-    """Guided steps after which a view's target is denoised anew from what is rendered by then."""
+    targets_refresh: int = 100
+    """Guided steps that a target serves; then it is made anew, or gives way to another view's."""
     targets_t: tuple[float, float] = (0.5, 0.15)
     """Noise put on a rendering at the run's start and at its end, linear between, fractions of the levels."""
     targets_steps: int = 12
     """Network evaluations from there to a clean picture (DDIM, eta 0)."""
     targets_scale: float = 3.0
     """Classifier-free guidance of the targets, in place of --guidance_scale; above 7.5 colours suffer."""
+    targets_lpips_weights: str = ""
+    """Torchvision's state dict of --targets_lpips_net: adds 0.2 LPIPS to the loss; empty: without LPIPS."""
+    targets_lpips_net: Literal["vgg", "alex", "squeeze"] = "vgg"
+    """The network whose weights --targets_lpips_weights are."""
 
     def check(self) -> None:
         """Raises `UserError` naming the first flag whose value makes no sense."""

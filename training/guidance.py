@@ -37,11 +37,12 @@ def make_guidance(
     engine: Engine,
     command: Sequence[str],
     warnings: Warnings,
-    started: Path | None,
+    model_path: Path,
+    resuming: bool,
     gate: dict[str, Any] | None,
     say: Callable[[str], object],
 ) -> Guidance | None:
-    """The guidance of a new run, or of the one `started` there; None, nothing loaded, without any weight.
+    """The guidance of a new run, or of one that goes on; None, nothing loaded, without any weight.
 
     What the gate decided for a run that goes on holds; None: it has not decided.
     """
@@ -59,7 +60,8 @@ def make_guidance(
         device=engine.device,
         argv=command,
         warnings=warnings,
-        run=started,
+        run=model_path if resuming else None,
+        folder=model_path,
         say=say,
     )
 

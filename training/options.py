@@ -15,6 +15,7 @@ MAY_DIFFER = frozenset(
     {"quiet", "resume", "overwrite", "detect_anomaly", "model_path", "image_memory", "test_iterations"}
     | {"save_iterations", "checkpoint_iterations", "checkpoint_interval", "guidance_log"}
     | {"llm", "llm_base_url", "llm_model", "llm_send_images", "llm_timeout", "expert_notes"}
+    | {"llm_images", "llm_image_model"}
 )
 """Options that do not change the result, so that a resumed run may be given others."""
 

@@ -87,21 +87,7 @@ def load_lpips(
         UserError: the file is missing or holds something else.
         LpipsUnavailable: no file was given, none is cached, and the download failed.
     """
-    from torchmetrics.functional.image.lpips import _LPIPS  # noqa: PLC0415  (takes a second to import)
-
-    state = _read_weights(net, weights) if weights else _hub_weights(net)
-    # The public entries download the backbone by themselves; this class lets us hand the weights in.
-    model = _LPIPS(net=net, pnet_rand=True)
-    # Its "slice2.4.weight" or "slices.1.4.weight" is torchvision's "features.4.weight".
-    skipped = 2 if net == "squeeze" else 1
-    names = {key: "features." + key.split(".", skipped)[-1] for key in model.net.state_dict()}
-    try:
-        model.net.load_state_dict({key: state[name].float() for key, name in names.items()})
-    except (KeyError, AttributeError, RuntimeError):
-        raise UserError(
-            f"--lpips_weights {weights} is not torchvision's {BACKBONES[net][0]}, which --lpips_net {net} "
-            "needs; give that network's state dict or change --lpips_net"
-        ) from None
+    model = lpips_network(net, weights)
     smallest = BACKBONES[net][1]
 
     @torch.no_grad()
@@ -116,16 +102,48 @@ def load_lpips(
     return lpips
 
 
-def _read_weights(net: LpipsNet, path: Path) -> dict[str, Tensor]:
+def lpips_network(net: LpipsNet, weights: Path | None, flags: str = "--lpips") -> torch.nn.Module:
+    """The frozen network of LPIPS, on the CPU: of two (B, 3, H, W) batches it makes (B, 1, 1, 1) distances.
+
+    It takes [-1, 1], with `normalize=True` [0, 1]; gradient goes to the batches. torch's global generator is
+    left as it was.
+
+    Args:
+        net, weights: see `load_lpips`.
+        flags: how the flags begin that named them, for messages.
+
+    Raises:
+        UserError, LpipsUnavailable: see `load_lpips`.
+    """
+    from torchmetrics.functional.image.lpips import _LPIPS  # noqa: PLC0415  (takes a second to import)
+
+    state = _read_weights(net, weights, flags) if weights else _hub_weights(net)
+    # The public entries download the backbone by themselves; this class lets us hand the weights in.
+    with torch.random.fork_rng(devices=[]):
+        model = _LPIPS(net=net, pnet_rand=True)
+    # Its "slice2.4.weight" or "slices.1.4.weight" is torchvision's "features.4.weight".
+    skipped = 2 if net == "squeeze" else 1
+    names = {key: "features." + key.split(".", skipped)[-1] for key in model.net.state_dict()}
+    try:
+        model.net.load_state_dict({key: state[name].float() for key, name in names.items()})
+    except (KeyError, AttributeError, RuntimeError):
+        raise UserError(
+            f"{flags}_weights {weights} is not torchvision's {BACKBONES[net][0]}, which {flags}_net {net} "
+            f"needs; give that network's state dict or change {flags}_net"
+        ) from None
+    return model
+
+
+def _read_weights(net: LpipsNet, path: Path, flags: str) -> dict[str, Tensor]:
     """The state dict in a file that the user named."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"--lpips_weights {path}: no such file") from None
+        raise UserError(f"{flags}_weights {path}: no such file") from None
     except (OSError, *BROKEN_FILE) as problem:
         reason = str(problem).splitlines()[0]
         raise UserError(
-            f"--lpips_weights {path} cannot be read as a state dict of {net} ({reason})"
+            f"{flags}_weights {path} cannot be read as a state dict of {net} ({reason})"
         ) from None
     return state if isinstance(state, dict) else {}
 

@@ -6,6 +6,15 @@ from typing import Any
 from utils.errors import UserError
 
 
+def importable(name: str) -> bool:
+    """Whether a module can be imported, which is then done."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
 def optional_module(name: str, use: str) -> Any:
     """The module of that name.
 

@@ -13,8 +13,17 @@ from utils.errors import UserError
 from utils.files import write_json
 from utils.memory import peak_memory
 from utils.options import SETTINGS_FILE, differences, load_settings
+from utils.training_log import BOARD
 
-OWN_OUTPUTS = ("point_cloud", "train/ours_*", "test/ours_*", "orbit/ours_*.mp4", "guidance")
+OWN_OUTPUTS = (
+    "point_cloud",
+    "train/ours_*",
+    "test/ours_*",
+    "orbit/ours_*.mp4",
+    "guidance",
+    "conditioning",
+    BOARD,
+)
 OWN_FILES = (
     *(SETTINGS_FILE, "conditioning.json", "cfg_args", "cameras.json", "input.ply"),
     *("log.jsonl", "guidance.csv", "training.json"),

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from torch import Tensor
+
+from sds_guidance.condition_images import read_condition_image
+from sds_guidance.conditioning import MADE_FOLDER, STAGING
+from sds_guidance.conditioning_sources import photographs as of_cameras
 from sds_guidance.finetune.captioned import CaptionedImage
 from sds_guidance.finetune.options import FinetuneOptions
 from sds_guidance.finetune.preprocessing import PreprocessingOptions
-from sds_guidance.finetune.program import finetune
+from sds_guidance.finetune.program import AFTER, BEFORE, RESULTS, finetune
 from sds_guidance.finetune.trainer import TrainingOptions
+from sds_guidance.models import digest
+from utils.images import image_pixels, write_png
 
+if TYPE_CHECKING:
+    from scene.cameras import Camera
+
+Method = Literal["lora", "inversion"]
 STEPS = {"lora": 500, "inversion": 1500}
 RATES = {"lora": 1e-4, "inversion": 5e-3}
+WORDS = {"lora": "a LoRA", "inversion": "a word"}
+TOKEN = FinetuneOptions.placeholder_token
+"""How the word is written."""
 
 
 def fit_photographs(
     photographs: Sequence[Path],
     caption: str,
-    method: Literal["lora", "inversion"],
+    method: Method,
     *,
     model: str,
     folder: Path,
@@ -68,3 +86,78 @@ def fit_photographs(
         ),
     )
     return finetune(options, [CaptionedImage(Path(path), caption) for path in photographs])
+
+
+def fit_to_scene(
+    cameras: Sequence[Camera],
+    images: Sequence[Path],
+    caption: str,
+    method: Method,
+    *,
+    model: Path,
+    folder: Path,
+    resumed: bool,
+    resolution: int,
+    steps: int,
+    device: Literal["auto", "cpu"],
+    seed: int,
+    say: Callable[[str], object],
+) -> Path:
+    """What was fitted to a run's photographs; for a run that is about to begin it is fitted now.
+
+    The result, with sheets of what the model drew before and after, is put where the run's record takes it
+    from (`Conditioning.record`). A fitting that was broken off goes on where it was, if it is still the same.
+
+    Args:
+        cameras: the training cameras, with their photographs, which count as they are trained on.
+        images: files of the condition images.
+        caption, method, resolution, steps, device, seed: see `fit_photographs`; 0 steps are the usual ones.
+        model: the guidance model's folder.
+        folder: of the run.
+        resumed: whether the run goes on; then what is kept in its folder is taken.
+        say: told that something is fitted.
+
+    Returns:
+        As `fit_photographs`.
+
+    Raises:
+        UserError: as `fit_photographs`; an image cannot be read.
+    """
+    made = (folder if resumed else folder / STAGING) / MADE_FOLDER
+    result = made / RESULTS[method]
+    if resumed and result.exists():
+        return result
+
+    def pictures() -> Iterator[Tensor]:
+        return chain(of_cameras(cameras), map(read_condition_image, images))
+
+    steps = steps or STEPS[method]
+    told = [digest(model), caption, resolution, steps, seed]
+    key = hashlib.sha256(json.dumps(told).encode())
+    for picture in pictures():
+        key.update(image_pixels(picture).tobytes())
+    work = folder / STAGING / f"{method}-{key.hexdigest()[:16]}"
+    files = [work / "photographs" / f"{number:04d}.png" for number in range(len(cameras) + len(images))]
+    for file, picture in zip(files, pictures(), strict=True):
+        if not file.exists():  # the fitting's cache goes by their times
+            write_png(file, picture)
+    say(f"fitting {WORDS[method]} to {len(files)} pictures of the scene, {steps} steps, before training")
+    fit_photographs(
+        files,
+        caption,
+        method,
+        model=str(model),
+        folder=work,
+        resolution=resolution,
+        steps=steps,
+        device=device,
+        seed=seed,
+        resume=True,
+    )
+    made.mkdir(parents=True, exist_ok=True)
+    for name in (RESULTS[method], BEFORE, AFTER):
+        if (work / name).is_dir():
+            shutil.copytree(work / name, made / name, dirs_exist_ok=True)
+        else:
+            shutil.copy(work / name, made / name)
+    return result

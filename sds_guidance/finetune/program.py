@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from sds_guidance.architecture import demand_task
 from sds_guidance.finetune.cache import CachedPictures, cache_pictures
 from sds_guidance.finetune.captioned import CaptionedImage, read_captioned
 from sds_guidance.finetune.decoding import round_trip
@@ -60,6 +61,7 @@ def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None =
         may_differ=MAY_DIFFER,
     )
     model = find_model(options.guidance_model, None, warnings, options.guidance_revision)
+    demand_task(model.folder, ("text-to-image",))
     if images is None:
         images = _read_all(options, warnings)
     prior = load_prior(model.folder, accelerator.device, torch.float32)

@@ -124,18 +124,18 @@ def fit(
         KeyboardInterrupt: after the checkpoint was written.
     """
     options.check()
+    if options.tensorboard:
+        optional_module("tensorboard", "--tensorboard needs the package tensorboard")
     run = _Run(task, options, folder, accelerator)
     if resume and (saved := load_newest_checkpoint(folder, warnings)) is not None:
         run.load(saved)
-    log = TrainingLog(folder, run.step) if accelerator.is_main_process else None
-    board = _board(folder) if options.tensorboard and accelerator.is_main_process else None
+    log = None
+    if accelerator.is_main_process:
+        log = TrainingLog(folder, run.step, tensorboard=options.tensorboard)
 
     def record(values: dict[str, Any]) -> None:
         if log:
             log.write(run.step, **values)
-        if board:
-            for name, value in flatten(values):
-                board.add_scalar(name, value, run.step)
 
     if not run.validations:
         record({"validation": run.validate()})
@@ -158,9 +158,8 @@ def fit(
                 raise KeyboardInterrupt
     progress.close()
     run.average_in()
-    for writer in (log, board):
-        if writer:
-            writer.close()
+    if log:
+        log.close()
     return run.validations
 
 
@@ -313,27 +312,8 @@ def mixed_seed(*numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:4], "little")
 
 
-def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Names and numbers of nested dictionaries and lists, as TensorBoard wants them: ("a/b/0", 1.5)."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{name}/")
-        elif isinstance(value, list):
-            yield from flatten({str(index): item for index, item in enumerate(value)}, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
-            yield prefix + name, float(value)
-
-
 def _due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
-
-
-def _board(folder: Path) -> Any:
-    """TensorBoard's writer into the run's folder."""
-    optional_module("tensorboard", "--tensorboard needs the package tensorboard")
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional extra
-
-    return SummaryWriter(str(folder / "tensorboard"))
 
 
 @contextmanager

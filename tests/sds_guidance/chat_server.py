@@ -1,7 +1,9 @@
-"""A server on this machine that speaks the chat interface, with the faults that a test asks for."""
+"""A server on this machine that speaks the chat and images interfaces, with the faults that a test wants."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import threading
 import time
@@ -10,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from PIL import Image
 
 ANSWER: dict[str, Any] = {
     "descriptions": ["a red vase on a table", "a clay vase, glazed red, in soft light"],
@@ -51,9 +55,17 @@ def chat(content: Any = ANSWER, *, finish: str = "stop", refusal: str | None = N
     return Reply({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]})
 
 
-def failure(status: int, message: str = "out of order") -> Reply:
+def drawing(colour: str = "red", **changes: Any) -> Reply:
+    """A picture of one colour, 32 by 24 pixels, as the images interface sends it, or with other fields."""
+    file = io.BytesIO()
+    Image.new("RGB", (32, 24), colour).save(file, format="PNG")
+    fields = {"b64_json": base64.b64encode(file.getvalue()).decode(), **changes}
+    return Reply({"created": 0, "data": [fields]})
+
+
+def failure(status: int, message: str = "out of order", code: str | None = None) -> Reply:
     """An error as such servers report it; to be tried again at once, if at all."""
-    return Reply({"error": {"message": message, "type": "error"}}, status, AT_ONCE)
+    return Reply({"error": {"message": message, "type": "error", "code": code}}, status, AT_ONCE)
 
 
 @dataclass

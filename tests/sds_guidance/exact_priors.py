@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sds_guidance.prior import Prediction
+from tests.sds_guidance.fakes import AnyView
 
 
-class GaussianPrior:
+class GaussianPrior(AnyView):
     """The optimal denoiser of pictures drawn from N(mean, std^2), by pixel; its latents are the pictures.
 
     With std 0 it is an oracle: whatever it sees, it answers `mean`.

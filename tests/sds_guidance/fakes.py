@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
 from torch import Tensor
 from transformers import (
     CLIPConfig,
@@ -20,17 +22,23 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from sds_guidance.mode import View
 from sds_guidance.prior import Prediction
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WIDTH = 32  # of the text states
 
 
-def save_tiny_model(folder: Path, prediction_type: str = "epsilon") -> Path:
+def save_tiny_model(folder: Path, prediction_type: str = "epsilon", **unet: Any) -> Path:
     """Writes a complete model of a few thousand weights, laid out as Stable Diffusion's; returns the folder.
 
     Two U-Net blocks of 32 channels, two VAE blocks, so that a picture's sides are multiples of 4; a CLIP text
     model of two layers over a vocabulary of single letters.
+
+    Args:
+        folder: of the model.
+        prediction_type: "epsilon" or "v_prediction".
+        unet: more settings of the U-Net; `in_channels=5` makes it a depth-to-image model's.
     """
     vocabulary = _vocabulary()
     with torch.random.fork_rng():
@@ -45,6 +53,7 @@ def save_tiny_model(folder: Path, prediction_type: str = "epsilon") -> Path:
                 cross_attention_dim=WIDTH,
                 attention_head_dim=8,
                 norm_num_groups=8,
+                **unet,
             ),
             "vae": AutoencoderKL(
                 down_block_types=("DownEncoderBlock2D",) * 2,
@@ -121,6 +130,23 @@ def put_towers(clip: Path, model: Path) -> Path:
     return model
 
 
+def save_tiny_unclip(folder: Path, clip: Path) -> Path:
+    """Writes a complete unCLIP model that sees through a tiny CLIP's vision tower; returns the folder."""
+    width: int = CLIPVisionModelWithProjection.from_pretrained(clip).visual_projection.out_features
+    projection = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 2 * width}
+    save_tiny_model(folder, "v_prediction", **projection)
+    CLIPVisionModelWithProjection.from_pretrained(clip).save_pretrained(folder / "image_encoder")
+    CLIPImageProcessor.from_pretrained(clip).save_pretrained(folder / "feature_extractor")
+    normaliser = StableUnCLIPImageNormalizer(width)
+    random = torch.Generator().manual_seed(0)
+    normaliser.mean.data = torch.randn(1, width, generator=random)
+    normaliser.std.data = 0.5 + torch.rand(1, width, generator=random)
+    normaliser.save_pretrained(folder / "image_normalizer")
+    schedule: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    schedule.save_pretrained(folder / "image_noising_scheduler")
+    return folder
+
+
 def _vocabulary() -> dict[str, int]:
     letters = "abcdefghijklmnopqrstuvwxyz,."
     words = [*letters, *(f"{letter}</w>" for letter in letters), START, END]
@@ -152,7 +178,26 @@ def _save_tokenizer(folder: Path, vocabulary: dict[str, int]) -> None:
     )
 
 
-class FakePrior:
+class AnyView:
+    """What a prior has that sees nothing of a view but its picture, and whose U-Net has nowhere to go.
+
+    Attributes:
+        inpainting: the model beside it, if a test gives it one.
+    """
+
+    inpainting: Any = None
+
+    def seeing(self, beside: Tensor) -> Self:
+        return self
+
+    def for_view(self, view: View, resolution: int) -> Self:
+        return self
+
+    def unet_on_device(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class FakePrior(AnyView):
     """A prior whose latents are 2x2 means of the pixels, and whose estimate is the true noise plus `error`.
 
     So score distillation's residual is exactly w(t) * error: 0 for a prior that has nothing to say, NaN for a

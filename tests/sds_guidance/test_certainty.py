@@ -13,7 +13,7 @@ from PIL import Image
 from scene.cameras import Camera
 from scene.photographs import Photograph, PixelCache
 from sds_guidance import View
-from sds_guidance.certainty import certainty, in_sight, nearest, reproject, sample
+from sds_guidance.certainty import certainty, in_sight, nearest, reproject, sample, warped_photographs
 
 WIDTH, HEIGHT = 40, 30
 LENS = torch.tensor([[40.0, 0.0, 21.0], [0.0, 42.0, 14.0], [0.0, 0.0, 1.0]])
@@ -172,12 +172,12 @@ def test_what_no_photograph_shows_is_not_known(tmp_path):
     torch.testing.assert_close(seen, wall_view(camera()).rgb[:, :, :-12], atol=1 / 255, rtol=0)
 
 
-def smeared(view: View, by: float = 0.05) -> View:
+def smeared(view: View, by: float = 0.02) -> View:
     """The view with other colours than the photographs'."""
     return replace(view, rgb=view.rgb + by)
 
 
-@pytest.mark.parametrize(("difference", "agreement"), [(0.0, 1.0), (0.05, 0.75), (0.08, 0.36), (0.11, 0.0)])
+@pytest.mark.parametrize(("difference", "agreement"), [(0.0, 1.0), (0.025, 0.75), (0.04, 0.36), (0.055, 0.0)])
 def test_agreement_falls_with_the_square_of_the_difference(tmp_path, difference, agreement):
     photographers = [photographed(camera(x), tmp_path) for x in (0.0, 0.01)]
     known, _ = certainty(smeared(wall_view(camera()), difference), photographers)
@@ -236,6 +236,20 @@ def test_the_nearest_photograph_that_agrees_has_the_word(tmp_path):
     others = [photographed(camera(x), tmp_path, shade=0.5) for x in (0.01, 0.02)]
     _, reference = certainty(view, [true, *others])
     torch.testing.assert_close(reference[:, 5:25, 5:35], view.rgb[:, 5:25, 5:35], atol=0.005, rtol=0)
+
+
+def test_warped_photographs_show_what_any_of_them_sees_and_of_several_the_nearest(tmp_path):
+    """Whether the rendering agrees or not. From x = 1 the wall's first 8 columns are out of sight."""
+    view, near = smeared(wall_view(camera()), 0.3), photographed(camera(1.0), tmp_path, shade=0.5)
+    truth = wall_view(camera()).rgb
+    picture, seen = warped_photographs(view, [near])
+    assert seen[:, 8:].all() and not seen[:, :8].any() and not picture[:, :, :8].any()
+    torch.testing.assert_close(picture[:, :, 8:], 0.5 * truth[:, :, 8:], atol=1 / 255, rtol=0)
+
+    picture, seen = warped_photographs(view, [photographed(camera(-1.5), tmp_path), near])
+    assert seen.all()
+    torch.testing.assert_close(picture[:, :, 8:], 0.5 * truth[:, :, 8:], atol=1 / 255, rtol=0)
+    torch.testing.assert_close(picture[:, :, :8], truth[:, :, :8], atol=1 / 255, rtol=0)
 
 
 def test_the_nearest_photographers_are_asked():

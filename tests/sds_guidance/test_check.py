@@ -69,19 +69,26 @@ def test_the_costs_follow_resolution_and_precision(tiny_model, capsys):
     assert large[2] == pytest.approx(large[0] + large[1], abs=0.11)
 
 
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"in_channels": 9}, "latent diffusion, inpainting"),
-        ({"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}, "unCLIP"),
-    ],
-)
-def test_kin_that_cannot_guide_is_named_before_it_is_refused(weightless, change, name, capsys):
+def test_kin_that_cannot_guide_is_named_before_it_is_refused(weightless, capsys):
     path = weightless / "unet" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "in_channels": 9}))
     with pytest.raises(UserError, match="a model of another task"):
         main(parse(CheckOptions, [*FLAGS, str(weightless)]))
-    assert name in capsys.readouterr().out
+    assert "latent diffusion, inpainting" in capsys.readouterr().out
+
+
+def test_a_depth_model_guides_and_what_it_wants_is_told(tiny_depth_model, capsys):
+    text = told(capsys, *FLAGS, tiny_depth_model)
+    assert f"{tiny_depth_model}: latent diffusion, depth" in text
+    assert "besides     a depth map" in text
+    assert costs(text)[1] > 0
+
+
+def test_an_unclip_model_is_told_with_its_costs(tiny_unclip, capsys):
+    text = told(capsys, *FLAGS, tiny_unclip)
+    assert f"{tiny_unclip}: latent diffusion, unCLIP" in text
+    assert "besides     the embedding of an image" in text
+    assert costs(text)[1] > 0
 
 
 def test_what_the_hub_would_send_is_told(tiny_model, capsys, monkeypatch):

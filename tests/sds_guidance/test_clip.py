@@ -47,7 +47,7 @@ def test_cosines_are_those_of_the_whole_clip(tiny_clip):
 
 def test_the_towers_of_a_guidance_model_compute_in_float32(tiny_clip, tiny_towers):
     clip = load_towers(tiny_towers)
-    assert {weights.dtype for weights in clip.vision.parameters()} == {torch.float32}
+    assert {weights.dtype for weights in clip.vision.tower.parameters()} == {torch.float32}
     torch.testing.assert_close(cosines(clip), wanted(tiny_clip, torch.float16), atol=1e-5, rtol=0)
 
 

@@ -1,78 +1,28 @@
 """What conditions a run: its file, its history, where it comes from, and what CLIP makes of it."""
 
-import json
 import math
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import train
-from scene.cameras import Camera
-from scene.photographs import Photograph, PixelCache
 from sds_guidance import GuidanceOptions, clip, language_model
 from sds_guidance.conditioning import Conditioning, Prompt, Words, read_conditioning
-from sds_guidance.conditioning_options import ConditioningOptions
-from sds_guidance.conditioning_sources import gather_conditioning, weighed
+from sds_guidance.conditioning_sources import weighed
 from tests.programs import ply, run_train
 from tests.sds_guidance.chat_server import ANSWER, chat, failure, serving
+from tests.sds_guidance.conditioned import MADE, edit, gather, options
 from utils.checkpoints import checkpoint_path
 from utils.errors import UserError, Warnings
 from utils.options import parse
 
 KEY = "sk-a-key-that-nobody-may-see"
-MADE = Conditioning(
-    prompts=(Prompt("a fern", "--prompt"), Prompt("a potted fern", "language model", 0.25, 0.31)),
-    negative_prompt=Words("blurry", "default"),
-    language_model={"model": "m", "notes": "0123", "answer": {"descriptions": ["a potted fern"]}},
-).recorded(0)
-NAMES = ("a.png", "b.png", "c.png", "d.png")
-
-
-@pytest.fixture
-def cameras(tmp_path: Path) -> list[Camera]:
-    """Four photographs of noise, looking along four directions."""
-    random, result = np.random.default_rng(0), []
-    for place, name in enumerate(NAMES):
-        Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(tmp_path / name)
-        pose = torch.eye(4)
-        angle = place * math.pi / 2
-        pose[0, 0] = pose[2, 2] = math.cos(angle)
-        pose[0, 2], pose[2, 0] = -math.sin(angle), math.sin(angle)
-        pose[2, 3] = 3.0  # the world's middle is three units ahead
-        photograph = Photograph(tmp_path / name, 40, 30, PixelCache(10**6))
-        result.append(Camera(name, pose, torch.eye(3), 40, 30, photograph))
-    return result
-
-
-def options(**changes) -> GuidanceOptions:
-    """Flags of guidance; those of conditioning by their names."""
-    ours = {name: changes.pop(name) for name in list(changes) if hasattr(ConditioningOptions, name)}
-    result = GuidanceOptions(words=ConditioningOptions(**ours), **changes)
-    result.check()
-    return result
-
-
-def gather(flags: GuidanceOptions, cameras, model: Path, run: Path | None = None, warnings=None):
-    return gather_conditioning(
-        flags, cameras, model, run=run, argv=None, say=lambda _: None, warnings=warnings or Warnings()
-    )
 
 
 def texts(conditioning: Conditioning) -> list[tuple[str, str]]:
     return [(prompt.text, prompt.source) for prompt in conditioning.prompts]
-
-
-def edit(folder: Path, change) -> None:
-    """What a person does with the file: `change` alters its values in place."""
-    path = folder / "conditioning.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
-    change(values)
-    path.write_text(json.dumps(values), encoding="utf-8")
 
 
 def test_written_and_read_is_the_same(tmp_path):

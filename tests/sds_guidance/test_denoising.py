@@ -156,6 +156,14 @@ def test_colours_are_matched_on_confident_pixels_alone():
     assert match_colours(picture, wanted, torch.full((20, 20), 0.4)) is picture
 
 
+@pytest.mark.parametrize(("columns", "certainty"), [(1, 1.0), (10, 0.75)], ids=["a corner", "half sure"])
+def test_colours_that_little_is_known_of_stay_as_they_are(columns, certainty):
+    """A twentieth of the picture for certain, or half of it by a photograph and a half."""
+    picture, certain = rand(3, 20, 20), torch.zeros(20, 20)
+    certain[:, :columns] = certainty
+    assert match_colours(picture, 0.8 * picture + 0.1, certain) is picture
+
+
 def test_a_reference_that_is_off_by_a_pixel_takes_no_contrast():
     picture = rand(3, 40, 40)
     matched = match_colours(picture, picture.roll(1, dims=2), torch.ones(40, 40))

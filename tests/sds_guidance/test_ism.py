@@ -129,6 +129,17 @@ def test_the_gradient_has_no_chance_in_it_and_rests_where_the_prior_does():
     assert float(resting.residual.abs().max()) < 1e-4
 
 
+@pytest.mark.parametrize("level", [0.02, 0.3, 0.5])
+def test_a_prior_that_knows_one_picture_only_has_nothing_to_say(level):
+    """Inversion keeps the noise of a point: not even rounding is left. One of a distribution does pull."""
+    truth, latents = torch.rand(2, 1, 1, 16, 16, generator=seeded())
+    for std, silent in ((0.0, True), (0.2, False)):
+        found = ism_gradient(
+            GaussianPrior(truth, std), latents, STATES, (level, level), seeded(), **SETTINGS
+        ).residual
+        assert (int(found.count_nonzero()) == 0) is silent
+
+
 def test_a_level_below_the_interval_starts_at_the_picture_itself():
     prior = GaussianPrior(0.6, 0.2)
     ism_gradient(prior, torch.rand(1, 1, 4, 4), STATES, (0.02, 0.02), seeded(), **SETTINGS)

@@ -1,4 +1,4 @@
-"""The language model, by the real client and a server on this machine: what is asked, and every fault."""
+"""Prompts and pictures by the real client and a server on this machine: what is asked, and every fault."""
 
 import base64
 import copy
@@ -15,8 +15,8 @@ from PIL import Image
 
 from sds_guidance import GuidanceOptions, language_model
 from sds_guidance.conditioning_options import ConditioningOptions
-from sds_guidance.language_model import Answer, ask, data_url
-from tests.sds_guidance.chat_server import ANSWER, AT_ONCE, Reply, chat, failure, serving
+from sds_guidance.language_model import Answer, ask, data_url, draw
+from tests.sds_guidance.chat_server import ANSWER, AT_ONCE, Reply, chat, drawing, failure, serving
 from utils.errors import UserError
 from utils.options import parse
 
@@ -35,6 +35,20 @@ def put(url: str, prompts=(), negative="", notes="", photographs=(), timeout: fl
     options = ConditioningOptions(llm=True, llm_model="m", llm_base_url=url, llm_timeout=timeout)
     options.check()
     return ask(options, prompts, negative, notes, photographs)
+
+
+def drawn(url: str, model: str = "p", timeout: float = 10.0) -> Image.Image:
+    """A picture of "a vase"."""
+    options = ConditioningOptions(
+        llm=True,
+        llm_model="m",
+        llm_base_url=url,
+        llm_timeout=timeout,
+        llm_images=1,
+        llm_image_model=model,
+    )
+    options.check()
+    return draw(options, "a vase")
 
 
 def changed(**changes) -> dict:
@@ -204,6 +218,70 @@ def test_the_server_says_when_to_come_back():
     assert len(server.requests) == 5
 
 
+@pytest.mark.parametrize("model", ["p", "gpt-image-1"])
+def test_a_picture_is_asked_for_as_base64_and_read(model):
+    """By the flag of the interface, except where models know none because they send nothing else."""
+    with serving(drawing("blue")) as server:
+        picture = drawn(server.url, model)
+    assert picture.mode == "RGB" and picture.size == (32, 24) and picture.getpixel((5, 5)) == (0, 0, 255)
+    (asked,) = server.requests
+    assert asked["path"] == "/v1/images/generations"
+    assert asked["headers"]["authorization"] == f"Bearer {SECRET}"
+    rest = {name: value for name, value in asked.items() if name not in ("path", "headers")}
+    form = {} if model.startswith("gpt-image") else {"response_format": "b64_json"}
+    assert rest == {"model": model, "prompt": "a vase", "n": 1, **form}
+
+
+def text_as_picture() -> Reply:
+    return drawing(b64_json=base64.b64encode(b"a vase").decode())
+
+
+def half_a_picture() -> Reply:
+    whole = base64.b64decode(drawing().body["data"][0]["b64_json"])
+    return drawing(b64_json=base64.b64encode(whole[: len(whole) // 2]).decode())
+
+
+BAD_PICTURES = {
+    "refusal": (failure(400, "no vases", "content_policy_violation"), 3, "a refusal (Error code: 400"),
+    "blocked": (failure(400, "no vases", "moderation_blocked"), 3, "no vases"),
+    "another 400": (failure(400, "no such size"), 1, "does not accept the question"),
+    "busy": (failure(429, "slow down"), 5, "limit is reached"),
+    "failing": (failure(500), 5, "fails"),
+    "no endpoint": (failure(404), 1, "--llm_image_model"),
+    "wrong key": (failure(401, f"wrong key {SECRET}"), 1, "[key]"),
+    "address": (drawing(b64_json=None, url="http://a/b.png"), 3, "the address of a picture"),
+    "neither": (drawing(b64_json=None), 3, "it holds no picture"),
+    "empty": (Reply({"created": 0, "data": []}), 3, "/v1"),
+    "nothing": (Reply({"created": 0}), 3, "/v1"),
+    "a page": (Reply("<html>Welcome</html>", kind="text/html"), 3, "/v1"),
+    "no JSON": (Reply('{"data": [{"b64'), 3, "the reply is no JSON"),
+    "no base64": (drawing(b64_json="a vase!"), 3, "no picture that can be read"),
+    "text": (text_as_picture(), 3, "no picture that can be read"),
+    "half": (half_a_picture(), 3, "no picture that can be read"),
+}
+
+
+@pytest.mark.parametrize(("reply", "tries", "words"), BAD_PICTURES.values(), ids=BAD_PICTURES)
+def test_a_picture_that_is_not_to_be_had_ends_with_one_message_without_the_key(reply, tries, words):
+    with serving(reply) as server, pytest.raises(UserError) as raised:
+        drawn(server.url)
+    said = str(raised.value)
+    assert len(server.requests) == tries
+    assert said.startswith(f"--llm_images: p at {server.url} ") and "leave --llm_images out" in said
+    assert words in said and SECRET not in said
+
+
+def test_a_slow_server_of_pictures_is_given_up_and_a_third_picture_may_be_the_first_good_one(monkeypatch):
+    with serving(failure(400, "no", "moderation_blocked"), text_as_picture(), drawing()) as server:
+        assert drawn(server.url).getpixel((0, 0)) == (255, 0, 0)
+    monkeypatch.setattr(language_model, "RETRIES", 1)
+    slow = drawing()
+    slow.wait = 0.6
+    with serving(slow) as server, pytest.raises(UserError, match="--llm_timeout"):
+        drawn(server.url, timeout=0.05)
+    assert len(server.requests) == 2
+
+
 def test_the_flags_carry_no_prefix():
     words = ["--llm", "--llm_model", "m", "--llm_timeout", "5", "--expert_notes", "n.txt"]
     expected = ConditioningOptions(llm=True, llm_model="m", llm_timeout=5.0, expert_notes="n.txt")
@@ -222,6 +300,11 @@ def test_the_flags_carry_no_prefix():
         ({"llm": False, "llm_model": "m"}, "--llm_model"),
         ({"llm": False, "llm_model": "", "expert_notes": "n.txt"}, "--expert_notes"),
         ({"llm": False, "llm_model": "", "llm_send_images": True}, "--llm_send_images"),
+        ({"llm": False, "llm_model": "", "llm_images": 2}, "--llm_images"),
+        ({"llm_images": 2}, "--llm_image_model NAME"),
+        ({"llm_image_model": "p"}, "--llm_images N"),
+        ({"llm_images": -1, "llm_image_model": "p"}, "--llm_images -1"),
+        ({"llm_images": 1, "llm_image_model": "p", "image_condition": "none"}, "--image_condition none"),
     ],
 )
 def test_flags_that_make_no_sense(changes, words):

@@ -45,6 +45,7 @@ def test_a_loaded_model_guides_and_describes_itself(tiny_models, kind):
         "mode": "sds",
         "model": str(tiny_models[kind]),
         "revision": guidance.description["revision"],
+        "image_condition": "auto",
         "lora": "",
         "embedding": "",
         "prompt": "a fern",
@@ -53,6 +54,7 @@ def test_a_loaded_model_guides_and_describes_itself(tiny_models, kind):
         "precision": "float32",
         "checkpoint_encoder": False,
         "one_batch": True,
+        "offload": False,
         "picture_width": 88,
         "picture_height": 64,
     }

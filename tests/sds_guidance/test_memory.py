@@ -42,8 +42,10 @@ def test_bytes_count_while_something_holds_them():
 
 @pytest.mark.parametrize("checkpoint", [False, True])
 @pytest.mark.parametrize("gradient", [True, False])
-def test_the_forecast_is_what_a_real_step_holds(tiny_model, gradient, checkpoint):
-    forecast, real = hollow(tiny_model, torch.float32), load_prior(tiny_model, CPU, torch.float32)
+@pytest.mark.parametrize("model", ["tiny_model", "tiny_depth_model"])
+def test_the_forecast_is_what_a_real_step_holds(request, model, gradient, checkpoint):
+    folder = request.getfixturevalue(model)
+    forecast, real = hollow(folder, torch.float32), load_prior(folder, CPU, torch.float32)
     if checkpoint:
         for prior in (forecast, real):
             prior.vae.enable_gradient_checkpointing()
@@ -139,11 +141,11 @@ def test_precision_follows_the_device_and_the_models_size(monkeypatch):
 
 
 def test_the_plan_is_told_in_one_sentence():
-    sparing = MemoryPlan(torch.bfloat16, True, True, False, 1717 * MIB, 981 * MIB, 6144 * MIB)
+    sparing = MemoryPlan(torch.bfloat16, True, True, False, False, 1717 * MIB, 981 * MIB, 6144 * MIB)
     assert sparing.sentence("auto") == (
         "guidance memory (--guidance_memory auto): bfloat16; 1.68 GiB of weights, up to 981.0 MiB more in a "
         "guided step; activations of the VAE's encoder computed again on the way back, both prompts one "
         "after the other; with a million Gaussians 4.65 GiB of 6.00 GiB"
     )
     decoding = replace(sparing, gradient=False, checkpoint_encoder=False, one_batch=True, available=None)
-    assert decoding.sentence("low").endswith("more in a guided step; both prompts at once")
+    assert decoding.sentence("high").endswith("more in a guided step; both prompts at once")

@@ -154,12 +154,17 @@ def test_a_pipeline_of_another_family_is_named_though_it_lacks_what_we_need(hub,
 
 
 def test_a_folder_of_another_task_is_refused_with_the_way_out(tiny_model, hub, tmp_path):
-    folder = other_model(tiny_model, tmp_path / "model", in_channels=5)
+    folder = other_model(tiny_model, tmp_path / "model", in_channels=9)
     text = message(str(folder))
-    assert "a depth map" in text
+    assert "a masked picture" in text
     assert text.endswith(UNGUIDED)
-    hub.cached["someone/depth"] = folder
-    assert message("someone/depth") == text
+    hub.cached["someone/inpainting"] = folder
+    assert message("someone/inpainting") == text
+
+
+def test_a_folder_with_a_depth_model_is_found(tiny_model, hub, tmp_path):
+    folder = other_model(tiny_model, tmp_path / "model", in_channels=5)
+    assert find_model(str(folder), None, Warnings()).folder == folder
 
 
 def test_settings_are_found_without_the_weights(tiny_model, hub, tmp_path):

@@ -14,6 +14,7 @@ from sds_guidance.gate import PilotPlan
 from sds_guidance.loading import choose_mode, evenly, pilot_guidance
 from sds_guidance.pilot import folds, left_out_scores, run_pilot, warp_scores, warped
 from sds_guidance.targets import Targets
+from sds_guidance.targets_options import TargetsOptions
 from tests.sds_guidance.exact_priors import GaussianPrior
 from utils.image_metrics import psnr
 
@@ -233,6 +234,8 @@ def test_the_guidance_of_a_pilot_starts_afresh_and_knows_its_own_photographs_onl
     assert torch.equal(found.generator.get_state(), fresh)
     assert (found.options.lambda_sds, run.options.lambda_sds) == (0.1, 0.2)
     assert (found.interval, found.first, found.last) == (run.interval, 36, 166) and run.interval == 5
-    # Of 27 guided steps, as many views as targets that last 13 steps each.
-    assert found.mode.options.targets_views == 2 and run.options.targets.targets_views == 24
-    assert isinstance(huge := pilot(70_000).mode, Targets) and huge.options.targets_views == 24
+    # Of 27 guided steps, as many views as targets that serve 13 steps each, and both go on to a second one.
+    chosen = found.mode.options
+    assert (chosen.targets_views, chosen.targets_refresh) == (2, 26)
+    assert run.options.targets == TargetsOptions()
+    assert isinstance(huge := pilot(70_000).mode, Targets) and huge.options == TargetsOptions()

@@ -36,7 +36,8 @@ def replace_output(prior, output):
     """Lets the U-Net return `output` for the prompt and zeros for the negative prompt; records its calls."""
     calls = []
 
-    def unet(noised, t, encoder_hidden_states):
+    def unet(noised, t, encoder_hidden_states, class_labels):
+        assert class_labels is None
         calls.append((noised, t, encoder_hidden_states))
         batch = torch.cat([torch.zeros_like(output), output])[-len(noised) :]
         return SimpleNamespace(sample=batch)
@@ -95,6 +96,18 @@ def test_negative_prompt_comes_first_and_is_skipped_at_scale_one(model, random):
     assert torch.equal(both[2], states[[0, 0, 1, 1]])
     assert torch.equal(alone[0], noised)
     assert torch.equal(alone[2], states[[1, 1]])
+
+
+def test_channels_beside_the_latents_come_after_them_for_both_prompts(model, random):
+    states = torch.randn(2, 16, 32, generator=random)
+    noised, t = torch.randn(LATENT, generator=random), torch.tensor([50, 600])
+    calls = replace_output(model.prior, torch.ones(LATENT))
+    depth = torch.randn(1, 1, *LATENT[2:], generator=random)
+    model.prior.seeing(depth).predict(noised, t, states, guidance_scale=7.5)
+    model.prior.predict(noised, t, states, guidance_scale=7.5)
+    seen, plain = (noised for noised, _, _ in calls)
+    assert torch.equal(seen[:, :4], plain)
+    assert torch.equal(seen[:, 4:], depth.expand(4, -1, -1, -1))
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.5])

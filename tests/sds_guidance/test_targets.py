@@ -1,91 +1,75 @@
 """The mode `targets`: whose turn it is, what its loss is, what becomes of broken answers, how it resumes."""
 
-import io
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from scene.cameras import Camera
-from scene.photographs import Photograph, PixelCache
-from sds_guidance import Guidance, GuidanceOptions, View, load_guidance
+from sds_guidance import GuidanceOptions, View
 from sds_guidance.mode import Guided
-from sds_guidance.targets import RENEWALS, Targets
+from sds_guidance.targets import LIFE, Targets
 from sds_guidance.targets_options import TargetsOptions
 from tests.sds_guidance.exact_priors import GaussianPrior
-from utils.errors import UserError, Warnings
+from tests.sds_guidance.small_targets import (
+    CAMERA,
+    FEW,
+    NO_STATES,
+    SIZE,
+    make,
+    moved,
+    photographer,
+    rendering,
+    saved_and_loaded,
+    seeded,
+    step,
+)
+from utils.errors import UserError
 from utils.losses import torch_photometric_loss
 from utils.options import parse
 
-SIZE = 24
-CAMERA = Camera(
-    "train", torch.eye(4), torch.tensor([[30.0, 0.0, 12.0], [0.0, 30.0, 12.0], [0.0, 0.0, 1.0]]), SIZE, SIZE
-)
-NO_STATES = torch.empty(2, 0, 0)
-FEW = TargetsOptions(targets_views=3, targets_refresh=6, targets_steps=4)
 
-
-def moved(generator: torch.Generator, progress: float) -> Camera:
-    """A camera like the training camera, somewhat aside; what it sees is at depth 5."""
-    pose = torch.eye(4)
-    pose[0, 3] = 0.2 + float(torch.rand(1, generator=generator))
-    return replace(CAMERA, name="novel", world_to_camera=pose)
-
-
-def evenly(camera: Camera) -> float:
-    return 1.0
-
-
-def make(prior: Any = None, options: TargetsOptions = FEW, photographers=(), weight=evenly) -> Targets:
-    prior = prior or GaussianPrior(0.5, 0.2)
-    return Targets(options, prior, photographers, moved, weight, rescale=0.7, resolution=SIZE)
-
-
-def rendering(camera: Camera, alpha: float = 1.0, level: float = 0.3) -> View:
-    """A smooth picture that depends on the camera, with gradient."""
-    ramp = torch.linspace(0, 0.3, SIZE)[None, :, None] * torch.ones(3, 1, SIZE)
-    rgb = ramp + level + camera.world_to_camera[0, 3] / 10
-    depth = torch.full((1, SIZE, SIZE), 5.0)
-    return View(camera, rgb.requires_grad_(), torch.full((1, SIZE, SIZE), alpha), depth)
-
-
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
-
-
-def step(mode: Targets, generator: torch.Generator, progress: float = 0.5, **changes: Any) -> Guided:
-    """One guided step."""
-    (camera,) = mode.cameras(generator, progress)
-    return mode(rendering(camera, **changes), NO_STATES, progress, generator)
-
-
-def photographer(folder: Path, picture: torch.Tensor) -> Camera:
-    """The training camera with this (3, H, W) photograph."""
-    path = folder / "photograph.png"
-    Image.fromarray((picture.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)).save(path)
-    return replace(CAMERA, photograph=Photograph(path, SIZE, SIZE, PixelCache(10**6)))
-
-
-def test_views_take_turns_and_stay_until_they_have_had_their_targets():
+def test_views_take_turns_and_give_way_when_a_target_is_due_later_in_the_run():
+    """A target serves two turns of its view; at one and the same progress it is made anew, later replaced."""
     mode, generator = make(), seeded()
     seen: list[Camera] = []
     calls: list[int] = []
     prior: Any = mode.prior
-    for _ in range(6 * (RENEWALS + 1)):
-        (camera,) = mode.cameras(generator, 0.5)
+    for turn in range(24):
+        progress = 0.5 if turn < 10 else 0.5 + LIFE
+        (camera,) = mode.cameras(generator, progress)
         before = len(prior.seen)
-        mode(rendering(camera), NO_STATES, 0.5, generator)
+        mode(rendering(camera), NO_STATES, progress, generator)
         seen.append(camera)
         calls.append(len(prior.seen) - before)
     for turn, camera in enumerate(seen):
-        assert camera is seen[turn % 3 + turn // (6 * RENEWALS) * 6 * RENEWALS]
+        assert camera is seen[turn % 3 + 12 * (turn >= 12)]
     assert len({id(camera) for camera in seen}) == 6
-    assert calls == ([4] * 3 + [0] * 3) * (RENEWALS + 1)
+    assert calls == ([4] * 3 + [0] * 3) * 4
+
+
+def test_a_short_run_looks_where_it_is_and_not_where_it_began():
+    """400 iterations, guided to the 380th: the cameras' arc grows all the time, and so do those looked at."""
+    chosen_at: dict[int, float] = {}
+
+    def sample(generator: torch.Generator, progress: float) -> Camera:
+        camera = moved(generator, progress)
+        chosen_at[id(camera)] = progress
+        return camera
+
+    mode, generator = make(options=TargetsOptions(targets_steps=1)), seeded()
+    mode.sample_camera = sample
+    cameras = []  # kept, so that no two have one id
+    for iteration in range(380):
+        progress = iteration / 400
+        (camera,) = mode.cameras(generator, progress)
+        mode(rendering(camera), NO_STATES, progress, generator)
+        cameras.append(camera)
+        assert progress - chosen_at[id(camera)] < 0.3
+    prior: Any = mode.prior
+    assert len(chosen_at) == len(prior.seen) == 32  # and a target serves a dozen steps, as in a long run
 
 
 def test_only_a_new_view_draws():
@@ -203,14 +187,6 @@ def test_a_broken_rendering_is_reported():
     assert not step(mode, generator, level=math.nan).finite
 
 
-def saved_and_loaded(state: dict) -> dict:
-    """The state as a checkpoint gives it back."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
 @pytest.mark.parametrize("broken_at", [2, 7, 20], ids=["while filling", "amid targets", "after a refresh"])
 def test_a_resumed_run_equals_the_unbroken_one(broken_at):
     def run(mode: Targets, generator: torch.Generator, turns: range) -> list[Guided]:
@@ -281,52 +257,6 @@ def test_targets_of_a_noisy_prior_can_be_approached():
         pixels.grad = guided.gradient
         optimiser.step()
     assert losses[-1] < 0.2 * losses[0]
-
-
-def load(model: Path, photographers: list[Camera]) -> Guidance:
-    """The guidance of a run with `--guidance targets`, as train.py builds it."""
-    return load_guidance(
-        GuidanceOptions(
-            guidance="targets",
-            guidance_model=str(model),
-            guidance_interval=1,
-            guidance_from=0.0,
-            guidance_resolution=64,
-            targets=TargetsOptions(targets_views=2, targets_refresh=3, targets_steps=2),
-        ),
-        cameras=photographers,
-        sample_camera=moved,
-        iterations=20,
-        seed=0,
-        device=torch.device("cpu"),
-        argv=["train.py"],
-        warnings=Warnings(),
-        say=lambda text: None,
-    )
-
-
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_a_loaded_model_makes_targets_and_a_resumed_run_equals_the_unbroken_one(tiny_models, tmp_path, kind):
-    photographers = [photographer(tmp_path, rendering(CAMERA).rgb.detach())] * 2
-
-    def run(guidance: Guidance, steps: range) -> list[torch.Tensor]:
-        gradients: list[torch.Tensor] = []
-        for step in steps:
-            views = [rendering(camera, level=0.3 + 0.01 * step) for camera in guidance.cameras(step)]
-            result = guidance(views, step, photometric_norm=1.0)
-            assert result.scalars["guidance_dropped"] == 0
-            gradients += torch.autograd.grad(result.loss, [view.rgb for view in views])
-        return gradients
-
-    whole = run(load(tiny_models[kind], photographers), range(1, 9))
-    first = load(tiny_models[kind], photographers)
-    start = run(first, range(1, 6))
-    resumed = load(tiny_models[kind], photographers)
-    resumed.load_state_dict(saved_and_loaded(first.state_dict()))
-    end = run(resumed, range(6, 9))
-    assert all(torch.equal(one, two) for one, two in zip(whole, [*start, *end], strict=True))
-    assert float(whole[0].norm()) == pytest.approx(0.2, rel=1e-4)
-    assert resumed.description["mode"] == "targets"
 
 
 def test_the_flags():

@@ -14,7 +14,6 @@ from utils.determinism import sigmoid, single_threaded
 from utils.errors import UserError, Warnings, run_program
 from utils.files import whole_file, write_json
 from utils.images import image_tensor, write_png
-from utils.training_log import TrainingLog
 from utils.video import write_video
 
 
@@ -119,19 +118,6 @@ def test_a_disk_that_fills_up_is_one_message_and_leaves_no_file(write, tmp_path,
     said = capfd.readouterr().err
     assert end.value.code == 2 and said.startswith("error: ") and len(said.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_log_is_cut_behind_the_checkpoint(tmp_path):
-    log = TrainingLog(tmp_path)
-    for iteration in (10, 20, 30):
-        log.write(iteration, loss=1 / iteration)
-    log.close()
-    path = tmp_path / "log.jsonl"
-    path.write_text(path.read_text() + '{"iteration": 40, "lo')  # killed in the midst of a row
-    TrainingLog(tmp_path, resumed_after=20).close()
-    assert [line[:16] for line in path.read_text().splitlines()] == ['{"iteration": 10', '{"iteration": 20']
-    TrainingLog(tmp_path).close()
-    assert path.read_text() == ""
 
 
 def test_sigmoid_equals_torch_and_keeps_its_bits_at_any_thread_count():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from sds_guidance.finetune.trainer import TrainingOptions, fit, flatten, learning_rate
+from sds_guidance.finetune.trainer import TrainingOptions, fit, learning_rate
 from utils.checkpoints import checkpoint_iterations
 from utils.errors import UserError, Warnings
 
@@ -147,10 +147,6 @@ def test_tensorboard_gets_the_log(tmp_path):
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == [10, 20]
     assert [event.step for event in events.Scalars("validation/bias/error/0")] == [0, 20]
-
-
-def test_nested_values_are_flattened_for_tensorboard():
-    assert dict(flatten({"a": {"b": [1, 2.5]}, "c": 3})) == {"a/b/0": 1.0, "a/b/1": 2.5, "c": 3.0}
 
 
 @pytest.mark.parametrize("flags", [{"steps": 0}, {"learning_rate": float("nan")}, {"ema": 1.0}])

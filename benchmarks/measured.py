@@ -1,0 +1,30 @@
+"""Measured tables: how a mean is written with its spread, and where a page of the documentation has them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.files import write_text
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Replaces what a page has between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+
+    Raises:
+        UserError: the page has no such two lines in this order.
+    """
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise UserError(f"{page}: no lines {begin.strip()} and {end} to write the table between")
+    write_text(page, f"{before}{begin}{text.rstrip()}\n{end}{after}")
+
+
+def mean_and_spread(values: Sequence[float], decimals: int, *, signed: bool = False) -> str:
+    """The mean, and where there are several values their standard deviation."""
+    mean = f"{statistics.fmean(values):{'+' if signed else ''}.{decimals}f}"
+    return f"{mean} +- {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else mean

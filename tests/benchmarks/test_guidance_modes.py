@@ -1,0 +1,144 @@
+"""`benchmarks/guidance_modes.py` on the small scene and the tiny model: measured once, paired, reported."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import guidance_modes, passes
+from benchmarks.guidance_modes import Options, Setting, flags, main, planned, report
+from tests.benchmarks.in_process import in_this_process
+from utils.errors import UserError
+
+PAGE = "# Page\n\n<!-- measured modes: begin -->\nold\n<!-- measured modes: end -->\nrest\n"
+
+
+@pytest.fixture
+def options(small_scene: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
+    """Options for two short runs of the small scene, whose programs run in this process."""
+    monkeypatch.setattr(guidance_modes, "call", in_this_process)
+    monkeypatch.setitem(guidance_modes.SETTINGS, "small", Setting(str(small_scene), 1, "a ball"))
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    return Options(
+        data=str(tmp_path),
+        output=str(tmp_path / "out"),
+        scenes=("small-3",),
+        modes=("none", "ism"),
+        gates=("auto",),
+        seeds=(0, 1),
+        iterations=20,
+        guidance_interval=3,
+        model=str(tiny_model),
+        guidance_resolution=64,
+        docs=str(page),
+    )
+
+
+def test_every_run_is_measured_once_and_reported(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(options)
+    folder = tmp_path / "out" / "small-3"
+    names = [f"{mode}_{seed}" for seed in (0, 1) for mode in ("none_off", "ism_auto")]
+    assert sorted(path.stem for path in folder.glob("*.json")) == sorted(names)
+    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
+
+    for seed in (0, 1):
+        unguided, guided = found[f"none_off_{seed}"], found[f"ism_auto_{seed}"]
+        assert guided["PSNR"] != unguided["PSNR"]
+        assert (unguided["decision"], guided["decision"]) == ("", "not measured")
+        assert unguided["guided_steps"] == 0 and set(unguided["passes"].values()) == {0}
+        assert guided["guided_steps"] == 5  # 5, 8, ..., 17 of 20
+        assert guided["passes"]["VAE encoder"] == guided["passes"]["its way back"] == 5
+        assert guided["passes"]["VAE decoder"] == 0
+        assert guided["passes"]["U-Net"] == sum(inversions(folder / f"ism_auto_{seed}"))
+    assert not list(folder.glob("*/chkpnt*.pth"))
+
+    text = report({run: found[run.name] for run in planned(options)}, options)
+    assert (tmp_path / "out" / "report.md").read_text() == text
+    assert (tmp_path / "page.md").read_text() == PAGE.replace("old\n", text)
+    gains = [found[f"ism_auto_{seed}"]["PSNR"] - found[f"none_off_{seed}"]["PSNR"] for seed in (0, 1)]
+    row = next(line for line in text.splitlines() if line.startswith("| ism"))
+    assert f"{sum(gains) / 2:+.2f} +- " in row and "auto: not measured 2" in row
+
+    def fail(*_: object) -> None:
+        raise AssertionError("this run was finished")
+
+    monkeypatch.setattr(guidance_modes, "call", fail)
+    main(options)
+    options.iterations = 21
+    with pytest.raises(UserError, match="measured with other flags"):
+        main(options)
+
+
+def inversions(model: Path) -> list[int]:
+    """U-Net evaluations of each guided step, by its noise level: the way to s in strides of 0.2, then t."""
+    with (model / "guidance.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    counts = []
+    for row in rows:
+        interval = 0.1 - 0.05 * int(row["iteration"]) / 20
+        last = max(0, int(float(row["guidance_t"])) - round(1000 * interval))
+        counts.append(1 + -(-last // 200) + 2)
+    return counts
+
+
+def test_pilot_runs_are_not_counted(small_scene: Path, tiny_model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sds_guidance.gate.FEWEST_ITERATIONS", 4)
+    monkeypatch.setattr("sds_guidance.gate.FEWEST_GUIDED", 1)
+    monkeypatch.setattr("sds_guidance.gate.TOLERANCE", 100.0)  # whatever guidance does, it is kept
+    words = ["-s", small_scene, "-m", tmp_path / "model", "--iterations", 80, "--n_views", 3, "--quiet"]
+    words += ["--guidance_model", tiny_model, "--guidance_interval", 2, "--guidance_until", 0.4]
+    words += ["--guidance_resolution", 64]
+    passes.main([str(tmp_path / "passes.json"), *map(str, words), "--device", "cpu"])
+    assert json.loads((tmp_path / "model" / "training.json").read_text())["gate"]["decision"] == "kept"
+    found = json.loads((tmp_path / "passes.json").read_text())
+    assert found == {"U-Net": 16, "VAE encoder": 8, "its way back": 8, "VAE decoder": 0}
+
+
+def test_each_run_has_the_flags_of_its_mode(options: Options) -> None:
+    options.modes, options.inpainting_model = ("none", "rectified"), "INPAINTING"
+    unguided, rectified, *_ = (flags(run, options) for run in planned(options))
+    assert unguided[-2:] == ["--lambda_sds", "0"]
+    assert rectified[: len(unguided) - 2] == unguided[:-2]
+    assert rectified[-2:] == ["--inpainting_model", "INPAINTING"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scenes": ("small",)}, "--scenes small: allowed is one of fern, still_life, small, a hyphen"),
+        ({"scenes": ("lego-3",)}, "--scenes lego-3"),
+        ({"guidance_interval": 0}, "--guidance_interval 0: allowed is 1 or more"),
+        ({"modes": ("rectified",)}, "--modes rectified needs --inpainting_model"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused_by_name(options: Options, changes, message) -> None:
+    for name, value in changes.items():
+        setattr(options, name, value)
+    with pytest.raises(UserError, match=message):
+        main(options)
+
+
+def test_a_page_without_the_block_is_named(options: Options, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# Page\n")
+    options.modes, options.seeds = ("none",), (0,)
+    with pytest.raises(UserError, match=r"page\.md: no lines <!-- measured modes: begin -->"):
+        main(options)
+
+
+def test_a_program_that_fails_ends_the_benchmark() -> None:
+    with pytest.raises(UserError, match=r"nowhere\.py -m model failed with exit code 2"):
+        guidance_modes.call("nowhere.py", "-m", "model")
+
+
+def test_the_benchmark_itself_needs_no_torch() -> None:
+    """Or a training, which inherits its parent's peak, would be said to need more than it does."""
+    lines = "import sys, benchmarks.guidance_modes; print('torch' in sys.modules)"
+    found = guidance_modes.subprocess.run(
+        [sys.executable, "-c", lines], capture_output=True, text=True, check=True, cwd=guidance_modes.ROOT
+    )
+    assert found.stdout == "False\n"
