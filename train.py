@@ -26,7 +26,7 @@ from scene.dataset import Scene, load_scene
 from scene.model_folder import save_model, write_reference_files
 from scene.optimisers import position_lr
 from scene.training_state import TrainingState
-from sds_guidance import Guidance
+from sds_guidance import Guidance, Run
 from sds_guidance.guidance_log import GuidanceLog
 from sds_guidance.pilot import Look
 from training.guidance import gated, make_guidance, settle_gate, settle_interval, view_from
@@ -72,7 +72,8 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
     warnings.extend(scene.warnings)
     state = first_state(options, scene, engine, warnings)
     gate = (load_settings(model_path) or {}).get("gate") if resuming else None
-    guidance = make_guidance(options, scene, engine, command, warnings, model_path, resuming, gate, say)
+    run = Run(engine.device, options.seed, command, warnings, model_path, resuming, say)
+    guidance = make_guidance(options, scene, run, gate)
 
     if not resuming:
         clear(model_path)

@@ -8,5 +8,6 @@ from sds_guidance.guidance import Guidance, GuidanceResult
 from sds_guidance.loading import load_guidance
 from sds_guidance.mode import View
 from sds_guidance.options import GuidanceOptions
+from sds_guidance.run import Run
 
-__all__ = ["Guidance", "GuidanceOptions", "GuidanceResult", "View", "load_guidance"]
+__all__ = ["Guidance", "GuidanceOptions", "GuidanceResult", "Run", "View", "load_guidance"]

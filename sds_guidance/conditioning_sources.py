@@ -19,7 +19,6 @@ from sds_guidance.conditioning import (
     CONDITIONING_FILE,
     DEFAULT,
     MADE_FOLDER,
-    STAGING,
     ConditionImage,
     Conditioning,
     Prompt,
@@ -31,6 +30,7 @@ from sds_guidance.llm_images import with_drawings
 from sds_guidance.models import CLIP, GIVE_CLIP, TOWERS, find_model, missing_files
 from sds_guidance.options import GuidanceOptions
 from sds_guidance.prompts import read_prompts_file, view_directions
+from sds_guidance.run import Run
 from utils.errors import UserError, Warnings
 
 if TYPE_CHECKING:
@@ -46,15 +46,7 @@ UNFIT = 0.5  # who is drawn less than so often, of what was meant, is named to t
 
 
 def gather_conditioning(
-    options: GuidanceOptions,
-    cameras: Sequence[Camera],
-    model: Path,
-    *,
-    run: Path | None,
-    argv: Sequence[str] | None,
-    say: Callable[[str], object],
-    warnings: Warnings,
-    folder: Path | None = None,
+    options: GuidanceOptions, cameras: Sequence[Camera], model: Path, run: Run
 ) -> Conditioning:
     """What conditions the run.
 
@@ -65,11 +57,8 @@ def gather_conditioning(
         options: the flags, checked.
         cameras: the training cameras, with photographs.
         model: the guidance model's folder.
-        run: the folder of a run to go on with; None for a new one.
-        argv: `sys.argv`, for the unguided command in an error; None where there is none.
-        say: told that the language model is asked.
-        warnings: takes prompts that CLIP finds unfit, or cuts.
-        folder: of a new run, where what is made for it is put (`conditioning.STAGING`); None: nothing is.
+        run: to be guided; told that the language model is asked, and warned of prompts that CLIP finds unfit,
+            or cuts. Pictures are put into its folder.
 
     Raises:
         UserError: a flag, a file, a picture, the language model, the CLIP or the front view cannot be used.
@@ -77,11 +66,6 @@ def gather_conditioning(
     words = options.words
     notes = _read_notes(words.expert_notes)
     found, weighs = _found(options, run)
-    if run:
-        found = replace(found, folder=run)
-    elif folder:
-        shutil.rmtree(folder / STAGING / MADE_FOLDER, ignore_errors=True)  # of a run that never began
-        found = replace(found, folder=folder / STAGING)
     if found.front_view:
         view_directions(cameras, found.front_view)
     asks = words.llm and not _is_answered(found, notes)
@@ -90,33 +74,21 @@ def gather_conditioning(
             "--llm_images: the language model answered this run without pictures; they come with an answer, "
             "so change --expert_notes to have it asked again, or leave the flag out"
         )
-    several = len(found.prompts) > 1
-    if words.image_condition == "rank" and weighs and not (several or asks):
-        raise UserError(
-            "--image_condition rank compares prompts, and there is one; give several, or leave it"
-        )
-    load_clip = _clip_at_hand(words, model, argv, warnings) if asks or (several and weighs) else None
-    draws = asks and words.llm_images
-    ranked = (found.images and weighs) or draws
-    if ranked and words.image_condition in ("auto", "rank") and not load_clip:
-        raise _unseen(
-            "condition_images" if found.images else "llm_images",
-            "no CLIP is at hand" if several or asks else "one prompt has no others to be ranked with",
-        )
+    load_clip = _ranking_clip(words, found, model, run, weighs=weighs, asks=asks)
 
     kept, new = ((), found.prompts) if weighs else (found.prompts, ())
     if asks:
-        found, answer = _asked(found, words, notes, cameras, say)
-        if draws:
-            found = with_drawings(found, words, LANGUAGE_MODEL, say)
+        found, answer = _asked(found, words, notes, cameras, run.say)
+        if words.llm_images:
+            found = with_drawings(found, words, LANGUAGE_MODEL, run.say)
         kept, new = _own(kept), _own(new)
         known = {prompt.text for prompt in (*kept, *new)}
         new = (*new, *(prompt for prompt in answer if prompt.text not in known))
     if load_clip and new and len(kept) + len(new) > 1:
         pictures = chain(photographs(cameras, SCORED), map(read_condition_image, found.image_files()))
         clip = load_clip()
-        texts = clip.of_texts([prompt.text for prompt in (*kept, *new)], warnings)
-        new = weighed(kept, new, clip.of_pictures(pictures) @ texts.T, warnings)
+        texts = clip.of_texts([prompt.text for prompt in (*kept, *new)], run.warnings)
+        new = weighed(kept, new, clip.of_pictures(pictures) @ texts.T, run.warnings)
     return replace(found, prompts=(*kept, *new))
 
 
@@ -152,8 +124,21 @@ def weighed(
     return tuple(result)
 
 
-def _found(options: GuidanceOptions, run: Path | None) -> tuple[Conditioning, bool]:
-    """What the run's own file, --conditioning's or the flags say, and whether CLIP is to weigh it."""
+def _found(options: GuidanceOptions, run: Run) -> tuple[Conditioning, bool]:
+    """What the run's own file, --conditioning's or the flags say, and whether CLIP is to weigh it.
+
+    Its folder is where pictures for the run are put; what was made for one that never began is removed.
+    """
+    found, weighs = _read(options, run)
+    if not run.folder:
+        return found, weighs
+    if not run.resumed:
+        shutil.rmtree(run.made_in / MADE_FOLDER, ignore_errors=True)
+    return replace(found, folder=run.made_in), weighs
+
+
+def _read(options: GuidanceOptions, run: Run) -> tuple[Conditioning, bool]:
+    """What `_found` finds, with its folder as read."""
     words, default = options.words, GuidanceOptions
     changed = [
         flag for flag in ("prompt", "negative_prompt") if getattr(options, flag) != getattr(default, flag)
@@ -163,8 +148,8 @@ def _found(options: GuidanceOptions, run: Path | None) -> tuple[Conditioning, bo
             f"--conditioning {words.conditioning} holds the prompts; leave out --{changed[0]}, and change "
             "the file instead"
         )
-    if run and (run / CONDITIONING_FILE).is_file():
-        return read_conditioning(run / CONDITIONING_FILE), False
+    if run.resumed and (run.made_in / CONDITIONING_FILE).is_file():
+        return read_conditioning(run.made_in / CONDITIONING_FILE), False
     if words.conditioning:
         read = read_conditioning(Path(words.conditioning).expanduser())
         images = tuple(
@@ -276,16 +261,45 @@ def photographs(cameras: Sequence[Camera], most: int | None = None) -> Iterator[
         yield cameras[index * len(cameras) // count].own_photograph.target(torch.ones(3))[0]
 
 
-def _clip_at_hand(
-    words: ConditioningOptions, model: Path, argv: Sequence[str] | None, warnings: Warnings
+def _ranking_clip(
+    words: ConditioningOptions, found: Conditioning, model: Path, run: Run, *, weighs: bool, asks: bool
 ) -> Callable[[], Clip] | None:
-    """What loads the CLIP that weighs prompts; None where none is wanted, or auto finds none."""
+    """What loads the CLIP that weighs prompts; None where none is to, or auto finds none.
+
+    Args:
+        words: the flags.
+        found: before the language model is asked.
+        model: the guidance model's folder.
+        run: to be guided.
+        weighs: whether the prompts that were found are weighed.
+        asks: whether the language model is asked, whose prompts are.
+
+    Raises:
+        UserError: a flag would have no effect, or there is no CLIP where one is asked for.
+    """
+    several = len(found.prompts) > 1
+    if words.image_condition == "rank" and weighs and not (several or asks):
+        raise UserError(
+            "--image_condition rank compares prompts, and there is one; give several, or leave it"
+        )
+    load_clip = _clip_at_hand(words, model, run) if asks or (several and weighs) else None
+    ranked = (found.images and weighs) or (words.llm_images and asks)
+    if ranked and words.image_condition in ("auto", "rank") and not load_clip:
+        raise _unseen(
+            "condition_images" if found.images else "llm_images",
+            "no CLIP is at hand" if several or asks else "one prompt has no others to be ranked with",
+        )
+    return load_clip
+
+
+def _clip_at_hand(words: ConditioningOptions, model: Path, run: Run) -> Callable[[], Clip] | None:
+    """What loads a CLIP; None where none is wanted, or auto finds none."""
     from sds_guidance.clip import load_clip, load_towers  # noqa: PLC0415 - brings transformers
 
     if words.image_condition == "none":
         return None
     if words.clip_model:
-        folder = find_model(words.clip_model, argv, warnings, kind=CLIP).folder
+        folder = find_model(words.clip_model, run.argv, run.warnings, kind=CLIP).folder
         return lambda: load_clip(folder)
     if not missing_files(model, TOWERS):
         kinds = read_config(model / "text_encoder" / "config.json").get("architectures") or []

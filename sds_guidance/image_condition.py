@@ -13,9 +13,9 @@ from torch import Tensor
 from sds_guidance.conditioning import Conditioning
 from sds_guidance.conditioning_options import ConditioningOptions
 from sds_guidance.guidance import Guidance
+from sds_guidance.run import Run
 from sds_guidance.semantic_loss import Meanings, SemanticConsistency, load_meanings
 from sds_guidance.unclip import ImageConditions, image_labels
-from utils.errors import Warnings
 
 if TYPE_CHECKING:
     from scene.cameras import Camera
@@ -32,7 +32,7 @@ class ImageCondition:
     Attributes:
         meanings: what a semantic loss compares with.
         labels: (N + M, L) float32 on the CPU, what an unCLIP U-Net takes.
-        lora, placeholder: what was fitted to the pictures.
+        lora, placeholder: what was fitted to the pictures, or what the flags name in its place.
     """
 
     meanings: Meanings | None = None
@@ -80,15 +80,9 @@ def condition_on_images(
     conditioning: Conditioning,
     cameras: Sequence[Camera],
     model: Path,
+    run: Run,
     *,
-    run: Path | None,
-    folder: Path | None,
     resolution: int,
-    device: torch.device,
-    seed: int,
-    argv: Sequence[str],
-    say: Callable[[str], object],
-    warnings: Warnings,
 ) -> tuple[Conditioning, ImageCondition]:
     """Looks at the pictures, or fits to them, as `--image_condition` says; networks for that are gone after.
 
@@ -97,11 +91,8 @@ def condition_on_images(
         conditioning: with the prompts and the condition images.
         cameras: the training cameras, with their photographs.
         model: the guidance model's folder.
-        run, folder: see `load_guidance`.
+        run: to be guided; told that something is fitted, and how prompts change.
         resolution: side in pixels of the squares that are fitted to.
-        device, seed: of the run.
-        argv, warnings: see `find_model`.
-        say: told that something is fitted, and how prompts change.
 
     Returns:
         What conditions the run now, and what the pictures became.
@@ -112,10 +103,10 @@ def condition_on_images(
     images = conditioning.image_files()
     match words.image_condition:
         case "loss":
-            meanings = load_meanings(words.clip_model, model, cameras, images, device, argv, warnings)
+            meanings = load_meanings(words.clip_model, model, cameras, images, run)
             return conditioning, ImageCondition(meanings=meanings)
         case "unclip":
-            labels = image_labels(model, cameras, images, words.unclip_noise_level, seed)
+            labels = image_labels(model, cameras, images, words.unclip_noise_level, run.seed)
             return conditioning, ImageCondition(labels=labels)
         case "lora" | "inversion" as method:
             # Only now: these bring accelerate, diffusers and transformers.
@@ -123,24 +114,18 @@ def condition_on_images(
             from sds_guidance.finetune.fitting import TOKEN, fit_to_scene  # noqa: PLC0415
             from sds_guidance.lora import read_lora  # noqa: PLC0415
 
-            place = folder if run is None else run
-            assert place is not None
             if method == "inversion":
                 conditioning = conditioning.naming(TOKEN)
-                say(f"prompts end with the learnt word: {conditioning.prompts[0].text!r}")
+                run.say(f"prompts end with the learnt word: {conditioning.prompts[0].text!r}")
             path = fit_to_scene(
                 cameras,
                 images,
                 conditioning.prompts[0].text,
                 method,
                 model=model,
-                folder=place,
-                resumed=run is not None,
+                run=run,
                 resolution=resolution,
                 steps=words.fit_steps,
-                device="cpu" if device.type == "cpu" else "auto",
-                seed=seed,
-                say=say,
             )
             if method == "lora":
                 return conditioning, ImageCondition(lora=read_lora(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,18 @@ from torch import Tensor
 from sds_guidance.architecture import GUIDING, read_architecture
 from sds_guidance.conditioning_sources import gather_conditioning
 from sds_guidance.guidance import Guidance
-from sds_guidance.image_condition import condition_on_images
+from sds_guidance.image_condition import ImageCondition, condition_on_images
 from sds_guidance.inpainting import find_inpainting
 from sds_guidance.ism import ism_gradient
-from sds_guidance.mode import Mode, Prior
+from sds_guidance.mode import Mode, Prior, View
 from sds_guidance.models import DIFFUSION, ModelFolder, find_model
 from sds_guidance.options import GuidanceOptions
 from sds_guidance.rectified import Rectified
-from sds_guidance.sds import Distillation, LatentGradient, annealed_range, fit_to_prior, sds_gradient
+from sds_guidance.run import Run
+from sds_guidance.sds import Distillation, Score, ViewScore, annealed_range, fit_to_prior, sds_gradient
 from sds_guidance.targets import Targets, load_lpips
 from sds_guidance.unclip import UNCLIP, ImageConditions
-from utils.errors import UserError, Warnings
+from utils.errors import UserError
 
 if TYPE_CHECKING:
     from scene.cameras import Camera
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from sds_guidance.memory import MemoryPlan
     from sds_guidance.prior import LatentDiffusionPrior
 
-    Tuned = tuple[Lora | None, Placeholder | None]
-
 
 def evenly(camera: Camera) -> float:
     """The whole weight for every camera."""
@@ -43,18 +42,12 @@ def evenly(camera: Camera) -> float:
 
 def load_guidance(
     options: GuidanceOptions,
+    run: Run,
     *,
     cameras: Sequence[Camera],
     sample_camera: Callable[[torch.Generator, float], Camera],
     iterations: int,
-    seed: int,
-    device: torch.device,
-    argv: Sequence[str],
-    warnings: Warnings,
     weigh_camera: Callable[[Camera], float] = evenly,
-    run: Path | None = None,
-    folder: Path | None = None,
-    say: Callable[[str], object] = print,
 ) -> Guidance:
     """The guidance that the flags ask for: model found, prompts encoded, networks loaded.
 
@@ -63,138 +56,92 @@ def load_guidance(
 
     Args:
         options: the flags.
+        run: to be guided; `--image_condition lora` and `inversion` need its folder.
         cameras: the training cameras, with their photographs; their size decides what the model sees.
         sample_camera: where to look, from a generator and the run's progress in [0, 1].
-        iterations, seed, device: see `Guidance`.
-        argv: `sys.argv`, for the unguided command in an error.
-        warnings: takes notices (a mapped model id, a prompt cut).
+        iterations: steps of the run.
         weigh_camera: the factor, in [0, 1], of guidance at one of these cameras.
-        run: the folder of a run to go on with, whose `conditioning.json` holds; None for a new run.
-        folder: of a new run, where what is made for it is put before it begins; `--image_condition lora` and
-            `inversion` need it, or `run`.
-        say: told the memory plan, and that a language model is asked.
 
     Raises:
         UserError: a flag's value, a model that cannot be found, is incomplete or is of a kind not supported.
     """
     options.check()
-    words = options.words
-    kind = UNCLIP if words.image_condition == "unclip" else DIFFUSION
-    found = find_model(options.guidance_model, argv, warnings, options.guidance_revision, kind)
-    architecture = read_architecture(found.folder)
-    options = replace(options, guidance_resolution=options.guidance_resolution or architecture.resolution)
-    picture = torch.zeros(3, cameras[0].height, cameras[0].width)
-    height, width = fit_to_prior(picture, options.guidance_resolution, architecture.size_multiple).shape[2:]
-    inpainting = None
-    if options.guidance == "rectified":
-        inpainting = find_inpainting(options.rectified.inpainting_model, found.folder, argv, warnings)
-    tuned = _read_tuned(options)  # before anybody is asked for prompts
-    if options.guidance == "targets":
-        load_lpips(options.targets.targets_lpips_net, options.targets.targets_lpips_weights)  # the same
+    found = _find(options, cameras[0], run)
+    options = replace(options, guidance_resolution=found.resolution)
+    folder, words = found.model.folder, options.words
     with torch.random.fork_rng():
-        conditioning = gather_conditioning(
-            options, cameras, found.folder, run=run, argv=argv, say=say, warnings=warnings, folder=folder
-        )
+        conditioning = gather_conditioning(options, cameras, folder, run)
         conditioning, seen = condition_on_images(
-            words,
-            conditioning,
-            cameras,
-            found.folder,
-            run=run,
-            folder=folder,
-            resolution=min(height, width),
-            device=device,
-            seed=seed,
-            argv=argv,
-            say=say,
-            warnings=warnings,
+            words, conditioning, cameras, folder, run, resolution=min(found.size)
         )
-        tuned = (seen.lora or tuned[0], seen.placeholder or tuned[1])
-        states, prior, plan = _load_networks(
-            options,
-            found,
-            inpainting,
-            tuned,
-            conditioning.texts(),
-            (height, width),
-            device,
-            say,
-            warnings,
-            beside=seen.nbytes,
-        )
+        seen = replace(seen, lora=seen.lora or found.lora, placeholder=seen.placeholder or found.placeholder)
+        states, prior, plan = _load_networks(options, found, seen, conditioning.texts(), run)
     mode = choose_mode(options, prior, sample_camera, weigh_camera, cameras)
-    conditions = seen.conditions(conditioning.conditions(states, cameras), cameras, device)
-    guidance = Guidance(options, mode, conditions, iterations=iterations, seed=seed, device=device)
+    conditions = seen.conditions(conditioning.conditions(states, cameras), cameras, run.device)
+    guidance = Guidance(options, mode, conditions, iterations=iterations, seed=run.seed, device=run.device)
     guidance.semantic = seen.semantic(words, guidance, sample_camera)
     guidance.conditioning = conditioning
-    guidance.description = _description(options, found, inpainting, conditioning, prior, plan)
-    guidance.description |= {"picture_width": width, "picture_height": height}
+    guidance.description = _description(options, found, conditioning, prior, plan)
     return guidance
 
 
-def _description(
-    options: GuidanceOptions,
-    found: ModelFolder,
-    inpainting: ModelFolder | None,
-    conditioning: Conditioning,
-    prior: LatentDiffusionPrior,
-    plan: MemoryPlan,
-) -> dict[str, str | int | float]:
-    """What is recorded with the results."""
-    beside = (
-        {"inpainting_model": inpainting.name, "inpainting_revision": inpainting.revision}
-        if inpainting
-        else {}
-    )
-    return {
-        "mode": options.guidance,
-        "model": found.name,
-        "revision": found.revision,
-        **beside,
-        "image_condition": options.words.image_condition,
-        "lora": options.guidance_lora,
-        "embedding": options.guidance_embedding,
-        "prompt": "; ".join(prompt.text for prompt in conditioning.prompts),
-        "negative_prompt": conditioning.negative_prompt.text,
-        "prediction_type": prior.prediction_type,
-        "precision": plan.format,
-        "checkpoint_encoder": plan.checkpoint_encoder,
-        "one_batch": plan.one_batch,
-        "offload": plan.offload,
-    }
+@dataclass(frozen=True)
+class _Found:
+    """What the flags name.
+
+    Attributes:
+        model: the guidance model.
+        inpainting: the model beside it, for `rectified`; None: none.
+        resolution: short side in pixels of what the model sees, before padding.
+        size: its height and width in pixels.
+        lora, placeholder: the adapter and the learnt word.
+    """
+
+    model: ModelFolder
+    inpainting: ModelFolder | None
+    resolution: int
+    size: tuple[int, int]
+    lora: Lora | None
+    placeholder: Placeholder | None
 
 
-def _read_tuned(options: GuidanceOptions) -> Tuned:
-    """The adapter and the learnt word that the flags name."""
-    from sds_guidance.embedding import read_embedding  # noqa: PLC0415 - brings diffusers and transformers
-    from sds_guidance.lora import read_lora  # noqa: PLC0415 - the same
+def _find(options: GuidanceOptions, camera: Camera, run: Run) -> _Found:
+    """What can be refused before anybody is asked for prompts; `camera` is one of the photographs'."""
+    kind = UNCLIP if options.words.image_condition == "unclip" else DIFFUSION
+    model = find_model(options.guidance_model, run.argv, run.warnings, options.guidance_revision, kind)
+    architecture = read_architecture(model.folder)
+    resolution = options.guidance_resolution or architecture.resolution
+    picture = torch.zeros(3, camera.height, camera.width)
+    height, width = fit_to_prior(picture, resolution, architecture.size_multiple).shape[2:]
+    inpainting = None
+    if options.guidance == "rectified":
+        named = options.rectified.inpainting_model
+        inpainting = find_inpainting(named, model.folder, run.argv, run.warnings)
+
+    # Only now: these bring diffusers and transformers.
+    from sds_guidance.embedding import read_embedding  # noqa: PLC0415
+    from sds_guidance.lora import read_lora  # noqa: PLC0415
 
     lora = read_lora(Path(options.guidance_lora)) if options.guidance_lora else None
-    return lora, read_embedding(Path(options.guidance_embedding)) if options.guidance_embedding else None
+    word = read_embedding(Path(options.guidance_embedding)) if options.guidance_embedding else None
+    if options.guidance == "targets":
+        load_lpips(options.targets.targets_lpips_net, options.targets.targets_lpips_weights)
+    return _Found(model, inpainting, resolution, (height, width), lora, word)
 
 
 def _load_networks(
-    options: GuidanceOptions,
-    found: ModelFolder,
-    inpainting: ModelFolder | None,
-    tuned: Tuned,
-    prompts: Sequence[str],
-    size: tuple[int, int],
-    device: torch.device,
-    say: Callable[[str], object],
-    warnings: Warnings,
-    beside: int,
+    options: GuidanceOptions, found: _Found, seen: ImageCondition, prompts: Sequence[str], run: Run
 ) -> tuple[Tensor, LatentDiffusionPrior, MemoryPlan]:
     """The (T, tokens, width) states of the prompts, then the prior, as the memory plan has it.
 
-    `size` is the height and width in pixels of what the model sees, `beside` see `plan_memory`.
+    `seen` holds the adapter and the learnt word in force, and what stays on the device beside the networks.
     """
     # Only now: these bring diffusers and transformers.
     from sds_guidance.memory import device_memory, plan_memory  # noqa: PLC0415
     from sds_guidance.prior import load_inpainting, load_prior  # noqa: PLC0415
     from sds_guidance.prompt_cache import cached_prompts  # noqa: PLC0415
 
-    lora, placeholder = tuned
+    device, folder, lora, placeholder = run.device, found.model.folder, seen.lora, seen.placeholder
     if placeholder and not any(placeholder.token in prompt for prompt in prompts):
         raise UserError(
             f"--guidance_embedding {options.guidance_embedding} teaches the word {placeholder.token}, "
@@ -206,18 +153,20 @@ def _load_networks(
         options.guidance_memory,
         options.guidance_precision,
         device,
-        found.folder,
-        size,
+        folder,
+        found.size,
         gradient=not decodes,
         decoder=decoder,
         available=device_memory(device),
-        inpainting=inpainting.folder if inpainting else None,
-        beside=beside,
+        inpainting=found.inpainting.folder if found.inpainting else None,
+        beside=seen.nbytes,
     )
-    say(plan.sentence(options.guidance_memory))
-    states = cached_prompts(found, prompts, device, plan.dtype, warnings, lora=lora, placeholder=placeholder)
+    run.say(plan.sentence(options.guidance_memory))
+    states = cached_prompts(
+        found.model, prompts, device, plan.dtype, run.warnings, lora=lora, placeholder=placeholder
+    )
     prior = load_prior(
-        found.folder,
+        folder,
         device,
         plan.dtype,
         checkpoint_encoder=plan.checkpoint_encoder,
@@ -226,11 +175,41 @@ def _load_networks(
         lora=lora,
         tasks=("unCLIP",) if options.words.image_condition == "unclip" else GUIDING,
     )
-    if inpainting:
-        prior.inpainting = load_inpainting(inpainting.folder, prior, plan.dtype, lora=lora)
+    if found.inpainting:
+        prior.inpainting = load_inpainting(found.inpainting.folder, prior, plan.dtype, lora=lora)
     if not decoder:
         prior.free_decoder()
     return states, prior, plan
+
+
+def _description(
+    options: GuidanceOptions,
+    found: _Found,
+    conditioning: Conditioning,
+    prior: LatentDiffusionPrior,
+    plan: MemoryPlan,
+) -> dict[str, str | int | float]:
+    """What is recorded with the results."""
+    beside = found.inpainting
+    height, width = found.size
+    return {
+        "mode": options.guidance,
+        "model": found.model.name,
+        "revision": found.model.revision,
+        **({"inpainting_model": beside.name, "inpainting_revision": beside.revision} if beside else {}),
+        "image_condition": options.words.image_condition,
+        "lora": options.guidance_lora,
+        "embedding": options.guidance_embedding,
+        "prompt": "; ".join(prompt.text for prompt in conditioning.prompts),
+        "negative_prompt": conditioning.negative_prompt.text,
+        "prediction_type": prior.prediction_type,
+        "precision": plan.format,
+        "checkpoint_encoder": plan.checkpoint_encoder,
+        "one_batch": plan.one_batch,
+        "offload": plan.offload,
+        "picture_width": width,
+        "picture_height": height,
+    }
 
 
 def pilot_guidance(
@@ -307,64 +286,40 @@ def choose_mode(
             rescale=options.guidance_rescale,
             resolution=options.guidance_resolution,
         )
-    if options.guidance == "rectified":
-        return Rectified(
-            options.rectified,
-            prior,
-            photographers,
-            sample_camera,
-            weigh_camera,
-            guidance_scale=options.guidance_scale,
-            rescale=options.guidance_rescale,
-            clip=options.sds_clip,
-            resolution=options.guidance_resolution,
-        )
-    return _distillation(options, prior, sample_camera, weigh_camera)
-
-
-def _distillation(
-    options: GuidanceOptions,
-    prior: Prior,
-    sample_camera: Callable[[torch.Generator, float], Camera],
-    weigh_camera: Callable[[Camera], float],
-) -> Distillation:
-    """The modes `sds` and `ism`; see `choose_mode`."""
-
-    def sds(
-        prior: Prior, z: Tensor, states: Tensor, progress: float, generator: torch.Generator
-    ) -> LatentGradient:
-        return sds_gradient(
-            prior,
-            z,
-            states,
-            annealed_range(progress, options.sds_t_min, options.sds_t_max, options.sds_t_anneal),
-            generator,
-            guidance_scale=options.guidance_scale,
-            rescale=options.guidance_rescale,
-            weighting=options.sds_weight,
-        )
-
-    def ism(
-        prior: Prior, z: Tensor, states: Tensor, progress: float, generator: torch.Generator
-    ) -> LatentGradient:
-        start, end = options.ism_delta_t
-        return ism_gradient(
-            prior,
-            z,
-            states,
-            options.ism_t,
-            generator,
-            interval=start + progress * (end - start),
-            stride=options.ism_delta_s,
-            guidance_scale=options.guidance_scale,
-            rescale=options.guidance_rescale,
-        )
-
     return Distillation(
         prior,
-        {"sds": sds, "ism": ism}[options.guidance],
+        _view_score(options, photographers),
         sample_camera,
         weigh_camera,
         clip=options.sds_clip,
         resolution=options.guidance_resolution,
     )
+
+
+def _view_score(options: GuidanceOptions, photographers: Sequence[Camera]) -> ViewScore:
+    """What `sds`, `ism` and `rectified` each say of a view; see `Distillation`."""
+    scales = {"guidance_scale": options.guidance_scale, "rescale": options.guidance_rescale}
+
+    def sds(prior: Prior, view: View, states: Tensor, progress: float, generator: torch.Generator) -> Score:
+        levels = annealed_range(progress, options.sds_t_min, options.sds_t_max, options.sds_t_anneal)
+        return lambda latents: sds_gradient(
+            prior, latents, states, levels, generator, weighting=options.sds_weight, **scales
+        )
+
+    def ism(prior: Prior, view: View, states: Tensor, progress: float, generator: torch.Generator) -> Score:
+        start, end = options.ism_delta_t
+        interval = start + progress * (end - start)
+        return lambda latents: ism_gradient(
+            prior,
+            latents,
+            states,
+            options.ism_t,
+            generator,
+            interval=interval,
+            stride=options.ism_delta_s,
+            **scales,
+        )
+
+    if options.guidance == "rectified":
+        return Rectified(options.rectified, photographers, resolution=options.guidance_resolution, **scales)
+    return {"sds": sds, "ism": ism}[options.guidance]

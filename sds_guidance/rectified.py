@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sds_guidance.certainty import warped_photographs
-from sds_guidance.mode import Guided, Prior
-from sds_guidance.sds import LatentGradient, draw_level, fit_to_prior, level_weight, pixel_gradient
+from sds_guidance.mode import Prior
+from sds_guidance.sds import LatentGradient, Score, draw_level, fit_to_prior, level_weight
 
 if TYPE_CHECKING:
     from scene.cameras import Camera
@@ -23,83 +22,50 @@ if TYPE_CHECKING:
 GREY = 0.5  # of masked pixels: 0 in the range [-1, 1] that the VAE sees
 
 
+@dataclass(frozen=True)
 class Rectified:
-    """The mode `rectified`: at one camera a step, a gradient that an inpainting model has a say in.
+    """The mode `rectified`, as `Distillation` has it: a gradient that an inpainting model has a say in.
 
     Photographs are warped into the view by its rendered depth, and the inpainting model, which was trained to
     keep what it is shown and to paint the rest, is shown them. So what it takes for noise is told by this
     scene's photographs, where the guidance model has words alone.
+
+    Attributes:
+        options: the mode's flags, checked.
+        photographers: the training cameras, with their photographs.
+        guidance_scale, rescale: of both models, see `LatentDiffusionPrior.predict`.
+        resolution: short side in pixels of what the prior sees.
     """
 
-    fresh_share = 1.0
+    options: RectifiedOptions
+    photographers: Sequence[Camera]
+    guidance_scale: float
+    rescale: float
+    resolution: int
 
-    def __init__(
-        self,
-        options: RectifiedOptions,
-        prior: Prior,
-        photographers: Sequence[Camera],
-        sample_camera: Callable[[torch.Generator, float], Camera],
-        weigh_camera: Callable[[Camera], float],
-        *,
-        guidance_scale: float,
-        rescale: float,
-        clip: float,
-        resolution: int,
-    ) -> None:
-        """Makes the mode.
+    def __call__(
+        self, prior: Prior, view: View, states: Tensor, progress: float, generator: torch.Generator
+    ) -> Score:
+        """What is said of a view's latents by this prior, with the inpainting model beside it."""
+        assert prior.inpainting is not None
+        picture, beside = masked_picture(prior, view, self.photographers, self.resolution)
+        inpainting = prior.inpainting.seeing(beside)
 
-        Args:
-            options: the mode's flags, checked.
-            prior: the frozen model, with an inpainting model beside it.
-            photographers: the training cameras, with their photographs.
-            sample_camera: a camera from a generator and the run's progress in [0, 1].
-            weigh_camera: the factor, in [0, 1], of the gradient at a camera.
-            guidance_scale, rescale: of both models, see `LatentDiffusionPrior.predict`.
-            clip, resolution: see `pixel_gradient`.
-        """
-        self.options = options
-        self.prior = prior
-        self.photographers = list(photographers)
-        self.sample_camera = sample_camera
-        self.weigh_camera = weigh_camera
-        self.guidance_scale = guidance_scale
-        self.rescale = rescale
-        self.clip = clip
-        self.resolution = resolution
+        def score(latents: Tensor) -> LatentGradient:
+            found = rectified_gradient(
+                prior,
+                inpainting,
+                latents,
+                states,
+                self.options.rectified_t,
+                generator,
+                weights=self.options.rectified_weights,
+                guidance_scale=self.guidance_scale,
+                rescale=self.rescale,
+            )
+            return replace(found, shown={"photographs": picture})
 
-    def cameras(self, generator: torch.Generator, progress: float) -> list[Camera]:
-        """One camera."""
-        return [self.sample_camera(generator, progress)]
-
-    def __call__(self, view: View, states: Tensor, progress: float, generator: torch.Generator) -> Guided:
-        """The gradient at one rendering, times the weight of its camera. See `Mode.__call__`."""
-        prior = self.prior.for_view(view, self.resolution)
-        assert self.prior.inpainting is not None
-        shown, beside = masked_picture(self.prior, view, self.photographers, self.resolution)
-        score = partial(
-            rectified_gradient,
-            prior,
-            self.prior.inpainting.seeing(beside),
-            states=states,
-            noise_range=self.options.rectified_t,
-            generator=generator,
-            weights=self.options.rectified_weights,
-            guidance_scale=self.guidance_scale,
-            rescale=self.rescale,
-        )
-        guided = pixel_gradient(prior, view.rgb, score, clip=self.clip, resolution=self.resolution)
-        return replace(
-            guided,
-            gradient=self.weigh_camera(view.camera) * guided.gradient,
-            pictures=lambda: {"photographs": shown, **guided.pictures()},
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: all chance is the generator's."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over nothing."""
+        return score
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +26,7 @@ class LatentGradient:
         weight: w(t).
         noised: (1, 4, h, w) float32, z_t.
         clean: (1, 4, h, w) float32, the estimate z0-hat.
+        shown: what the contact sheet shows before these two, as of `Guided.pictures`.
     """
 
     residual: Tensor
@@ -33,6 +34,13 @@ class LatentGradient:
     weight: float
     noised: Tensor
     clean: Tensor
+    shown: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Score = Callable[[Tensor], LatentGradient]
+"""What is said of the (1, 4, h, w) float32 latents of a view."""
+ViewScore = Callable[[Prior, View, Tensor, float, torch.Generator], Score]
+"""A score from the prior for a view, the view, text states (2, tokens, width), progress and a generator."""
 
 
 class Distillation:
@@ -43,25 +51,24 @@ class Distillation:
     def __init__(
         self,
         prior: Prior,
-        latent_gradient: Callable[[Prior, Tensor, Tensor, float, torch.Generator], LatentGradient],
+        view_score: ViewScore,
         sample_camera: Callable[[torch.Generator, float], Camera],
         weigh_camera: Callable[[Camera], float],
         *,
         clip: float,
         resolution: int,
     ) -> None:
-        """Takes what distinguishes these modes, and what they share.
+        """Makes the mode.
 
         Args:
             prior: the frozen model.
-            latent_gradient: from the prior for the view, latents (1, 4, h, w), text states (2, tokens,
-                width), progress in [0, 1] and a generator.
+            view_score: what distinguishes these modes: what each says of a view.
             sample_camera: a camera from a generator and the progress.
             weigh_camera: the factor, in [0, 1], of the gradient at a camera.
             clip, resolution: see `pixel_gradient`.
         """
         self.prior = prior
-        self.latent_gradient = latent_gradient
+        self.view_score = view_score
         self.sample_camera = sample_camera
         self.weigh_camera = weigh_camera
         self.clip = clip
@@ -74,13 +81,8 @@ class Distillation:
     def __call__(self, view: View, states: Tensor, progress: float, generator: torch.Generator) -> Guided:
         """The gradient at one rendering, times the weight of its camera."""
         prior = self.prior.for_view(view, self.resolution)
-        guided = pixel_gradient(
-            prior,
-            view.rgb,
-            lambda latents: self.latent_gradient(prior, latents, states, progress, generator),
-            clip=self.clip,
-            resolution=self.resolution,
-        )
+        score = self.view_score(prior, view, states, progress, generator)
+        guided = pixel_gradient(prior, view.rgb, score, clip=self.clip, resolution=self.resolution)
         return replace(guided, gradient=self.weigh_camera(view.camera) * guided.gradient)
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Distillation:
 def pixel_gradient(
     prior: Prior,
     rgb: Tensor,
-    latent_gradient: Callable[[Tensor], LatentGradient],
+    score: Score,
     *,
     clip: float,
     resolution: int,
@@ -107,7 +109,7 @@ def pixel_gradient(
     Args:
         prior: the frozen model.
         rgb: (3, H, W) float32 in [0, 1]; its graph is neither used nor changed.
-        latent_gradient: g from the (1, 4, h, w) latents z, in float32.
+        score: g from the latents z, in float32.
         clip: quantile of |g| at which g is cut element by element; 1 leaves it.
         resolution: short side in pixels of what the prior sees.
     """
@@ -115,16 +117,17 @@ def pixel_gradient(
     with torch.enable_grad():
         latents = prior.encode(fit_to_prior(pixels, resolution, prior.size_multiple))
     with torch.no_grad():
-        found = latent_gradient(latents.detach())
+        found = score(latents.detach())
         residual = clip_elements(found.residual, clip)
     (gradient,) = torch.autograd.grad(latents, pixels, residual)
 
     def pictures() -> Mapping[str, Tensor]:
         height, width = rgb.shape[1:]
         latents = {"noised": found.noised, "denoised": found.clean}
-        return {
+        decoded = {
             name: fit_back(prior.decode(it)[0], height, width, resolution) for name, it in latents.items()
         }
+        return {**found.shown, **decoded}
 
     return Guided(
         gradient=gradient,

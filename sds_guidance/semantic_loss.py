@@ -14,7 +14,8 @@ from torch import Tensor
 from sds_guidance.condition_images import read_condition_image
 from sds_guidance.conditioning_sources import photographs
 from sds_guidance.models import CLIP, GIVE_CLIP, VISION, find_model, missing_files
-from utils.errors import UserError, Warnings
+from sds_guidance.run import Run
+from utils.errors import UserError
 
 if TYPE_CHECKING:
     from scene.cameras import Camera
@@ -52,9 +53,7 @@ def load_meanings(
     model: Path,
     cameras: Sequence[Camera],
     images: Sequence[Path],
-    device: torch.device,
-    argv: Sequence[str] | None,
-    warnings: Warnings,
+    run: Run,
 ) -> Meanings:
     """The tower, loaded, and what it makes of the pictures.
 
@@ -63,8 +62,7 @@ def load_meanings(
         model: the guidance model's folder.
         cameras: the training cameras, with their photographs.
         images: files of the condition images.
-        device: of the renderings.
-        argv, warnings: see `find_model`.
+        run: to be guided.
 
     Raises:
         UserError: there is no vision tower, or a picture cannot be read.
@@ -72,7 +70,7 @@ def load_meanings(
     from sds_guidance.clip import load_clip_vision, load_vision  # noqa: PLC0415 - brings transformers
 
     if clip_model:
-        vision = load_clip_vision(find_model(clip_model, argv, warnings, kind=CLIP).folder)
+        vision = load_clip_vision(find_model(clip_model, run.argv, run.warnings, kind=CLIP).folder)
     elif missing := missing_files(model, VISION):
         raise UserError(
             f"--image_condition loss: {model} has no vision tower of a CLIP ({missing[0]} is missing).\n"
@@ -80,8 +78,9 @@ def load_meanings(
         )
     else:
         vision = load_vision(model)
-    vectors = vision.of_pictures(chain(photographs(cameras), map(read_condition_image, images))).to(device)
-    vision.tower.to(device)
+    vectors = vision.of_pictures(chain(photographs(cameras), map(read_condition_image, images)))
+    vectors = vectors.to(run.device)
+    vision.tower.to(run.device)
     names = [camera.name for camera in cameras]
     return Meanings(vision, dict(zip(names, vectors, strict=False)), list(vectors[len(names) :]))
 

@@ -98,14 +98,14 @@ def with_oracle(monkeypatch: pytest.MonkeyPatch, oracle: Oracle, plan: PilotPlan
     """
     loaded: list[int] = []
 
-    def load(options, *, cameras, sample_camera, weigh_camera, iterations, seed, device, **_) -> Guidance:
+    def load(options, run, *, cameras, sample_camera, weigh_camera, iterations) -> Guidance:
         def conditions(camera: Camera, generator: torch.Generator) -> Tensor:
             oracle.look(camera, options.guidance_resolution)
             return torch.zeros(2, 1, 1)
 
         loaded.append(1)
         mode = choose_mode(options, oracle, sample_camera, weigh_camera, cameras)
-        return Guidance(options, mode, conditions, iterations=iterations, seed=seed, device=device)
+        return Guidance(options, mode, conditions, iterations=iterations, seed=run.seed, device=run.device)
 
     monkeypatch.setattr("training.guidance.load_guidance", load)
     if plan:

@@ -20,9 +20,11 @@ def with_prior(monkeypatch: pytest.MonkeyPatch, error: float) -> FakePrior:
     """Lets train.py guide with a prior whose residual is `error` everywhere."""
     prior = FakePrior(error)
 
-    def load(options, *, sample_camera, weigh_camera, iterations, seed, device, **_) -> Guidance:
+    def load(options, run, *, sample_camera, weigh_camera, iterations, **_) -> Guidance:
         mode, states = choose_mode(options, prior, sample_camera, weigh_camera), torch.zeros(2, 1, 1)
-        return Guidance(options, mode, lambda *_: states, iterations=iterations, seed=seed, device=device)
+        return Guidance(
+            options, mode, lambda *_: states, iterations=iterations, seed=run.seed, device=run.device
+        )
 
     monkeypatch.setattr("training.guidance.load_guidance", load)
     return prior

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +14,12 @@ from scene.cameras import Camera
 from scene.dataset import Scene
 from scene.novel_cameras import GuidanceViews, NovelCameras, between
 from scene.training_state import TrainingState
-from sds_guidance import Guidance, View, load_guidance
+from sds_guidance import Guidance, Run, View, load_guidance
 from sds_guidance.gate import plan_pilot, unmeasured
 from sds_guidance.loading import pilot_guidance
 from sds_guidance.pilot import Look, run_pilot
 from training.options import Options
 from utils.determinism import generators_kept
-from utils.errors import Warnings
 from utils.losses import photometric_loss
 
 
@@ -31,17 +29,7 @@ def guidance_views(options: Options, scene: Scene) -> GuidanceViews:
     return GuidanceViews(novel, options.guidance.guidance_views, options.guidance.guidance_distance)
 
 
-def make_guidance(
-    options: Options,
-    scene: Scene,
-    engine: Engine,
-    command: Sequence[str],
-    warnings: Warnings,
-    model_path: Path,
-    resuming: bool,
-    gate: dict[str, Any] | None,
-    say: Callable[[str], object],
-) -> Guidance | None:
+def make_guidance(options: Options, scene: Scene, run: Run, gate: dict[str, Any] | None) -> Guidance | None:
     """The guidance of a new run, or of one that goes on; None, nothing loaded, without any weight.
 
     What the gate decided for a run that goes on holds; None: it has not decided.
@@ -52,17 +40,11 @@ def make_guidance(
     views = guidance_views(options, scene)
     return load_guidance(
         replace(options.guidance, lambda_sds=weight),
+        run,
         cameras=scene.train_cameras,
         sample_camera=views,
-        weigh_camera=views.weight,
         iterations=options.iterations,
-        seed=options.seed,
-        device=engine.device,
-        argv=command,
-        warnings=warnings,
-        run=model_path if resuming else None,
-        folder=model_path,
-        say=say,
+        weigh_camera=views.weight,
     )
 
 

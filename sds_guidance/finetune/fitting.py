@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from sds_guidance.condition_images import read_condition_image
-from sds_guidance.conditioning import MADE_FOLDER, STAGING
+from sds_guidance.conditioning import MADE_FOLDER
 from sds_guidance.conditioning_sources import photographs as of_cameras
 from sds_guidance.finetune.captioned import CaptionedImage
 from sds_guidance.finetune.options import FinetuneOptions
@@ -21,6 +21,7 @@ from sds_guidance.finetune.preprocessing import PreprocessingOptions
 from sds_guidance.finetune.program import AFTER, BEFORE, RESULTS, finetune
 from sds_guidance.finetune.trainer import TrainingOptions
 from sds_guidance.models import digest
+from sds_guidance.run import Run
 from utils.images import image_pixels, write_png
 
 if TYPE_CHECKING:
@@ -95,13 +96,9 @@ def fit_to_scene(
     method: Method,
     *,
     model: Path,
-    folder: Path,
-    resumed: bool,
+    run: Run,
     resolution: int,
     steps: int,
-    device: Literal["auto", "cpu"],
-    seed: int,
-    say: Callable[[str], object],
 ) -> Path:
     """What was fitted to a run's photographs; for a run that is about to begin it is fitted now.
 
@@ -111,11 +108,9 @@ def fit_to_scene(
     Args:
         cameras: the training cameras, with their photographs, which count as they are trained on.
         images: files of the condition images.
-        caption, method, resolution, steps, device, seed: see `fit_photographs`; 0 steps are the usual ones.
+        caption, method, resolution, steps: see `fit_photographs`; 0 steps are the usual ones.
         model: the guidance model's folder.
-        folder: of the run.
-        resumed: whether the run goes on; then what is kept in its folder is taken.
-        say: told that something is fitted.
+        run: with a folder; if it goes on, what is kept there is taken. Told that something is fitted.
 
     Returns:
         As `fit_photographs`.
@@ -123,25 +118,22 @@ def fit_to_scene(
     Raises:
         UserError: as `fit_photographs`; an image cannot be read.
     """
-    made = (folder if resumed else folder / STAGING) / MADE_FOLDER
+    made = run.made_in / MADE_FOLDER
     result = made / RESULTS[method]
-    if resumed and result.exists():
+    if run.resumed and result.exists():
         return result
 
     def pictures() -> Iterator[Tensor]:
         return chain(of_cameras(cameras), map(read_condition_image, images))
 
     steps = steps or STEPS[method]
-    told = [digest(model), caption, resolution, steps, seed]
-    key = hashlib.sha256(json.dumps(told).encode())
-    for picture in pictures():
-        key.update(image_pixels(picture).tobytes())
-    work = folder / STAGING / f"{method}-{key.hexdigest()[:16]}"
+    key = _key([digest(model), caption, resolution, steps, run.seed], pictures())
+    work = run.staging / f"{method}-{key}"
     files = [work / "photographs" / f"{number:04d}.png" for number in range(len(cameras) + len(images))]
     for file, picture in zip(files, pictures(), strict=True):
         if not file.exists():  # the fitting's cache goes by their times
             write_png(file, picture)
-    say(f"fitting {WORDS[method]} to {len(files)} pictures of the scene, {steps} steps, before training")
+    run.say(f"fitting {WORDS[method]} to {len(files)} pictures of the scene, {steps} steps, before training")
     fit_photographs(
         files,
         caption,
@@ -150,14 +142,27 @@ def fit_to_scene(
         folder=work,
         resolution=resolution,
         steps=steps,
-        device=device,
-        seed=seed,
+        device="cpu" if run.device.type == "cpu" else "auto",
+        seed=run.seed,
         resume=True,
     )
-    made.mkdir(parents=True, exist_ok=True)
-    for name in (RESULTS[method], BEFORE, AFTER):
-        if (work / name).is_dir():
-            shutil.copytree(work / name, made / name, dirs_exist_ok=True)
-        else:
-            shutil.copy(work / name, made / name)
+    _copy((RESULTS[method], BEFORE, AFTER), work, made)
     return result
+
+
+def _key(settings: Sequence[str | int], pictures: Iterable[Tensor]) -> str:
+    """A digest by which a fitting that was broken off is known to be the same."""
+    key = hashlib.sha256(json.dumps(settings).encode())
+    for picture in pictures:
+        key.update(image_pixels(picture).tobytes())
+    return key.hexdigest()[:16]
+
+
+def _copy(names: Sequence[str], source: Path, target: Path) -> None:
+    """Copies files and folders of these names from one folder into another, which is made first."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+        else:
+            shutil.copy(source / name, target / name)

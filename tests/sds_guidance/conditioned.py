@@ -7,7 +7,7 @@ from sds_guidance import GuidanceOptions
 from sds_guidance.conditioning import Conditioning, Prompt, Words
 from sds_guidance.conditioning_options import ConditioningOptions
 from sds_guidance.conditioning_sources import gather_conditioning
-from utils.errors import Warnings
+from tests.sds_guidance.runs import cpu_run
 
 MADE = Conditioning(
     prompts=(Prompt("a fern", "--prompt"), Prompt("a potted fern", "language model", 0.25, 0.31)),
@@ -25,16 +25,9 @@ def options(**changes) -> GuidanceOptions:
 
 
 def gather(flags: GuidanceOptions, cameras, model: Path, run: Path | None = None, warnings=None, folder=None):
-    return gather_conditioning(
-        flags,
-        cameras,
-        model,
-        run=run,
-        argv=None,
-        say=lambda _: None,
-        warnings=warnings or Warnings(),
-        folder=folder,
-    )
+    """What conditions a run that goes on in `run`, or a new one, in `folder` if it has one."""
+    started = cpu_run(run or folder, resumed=run is not None, warnings=warnings)
+    return gather_conditioning(flags, cameras, model, started)
 
 
 def edit(folder: Path, change) -> None:

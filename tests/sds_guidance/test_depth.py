@@ -19,8 +19,9 @@ from sds_guidance.mode import Mode
 from sds_guidance.prior import LatentDiffusionPrior, load_prior
 from sds_guidance.sds import fit_to_prior, level_weight, pixel_gradient
 from sds_guidance.targets_options import TargetsOptions
+from tests.sds_guidance.runs import cpu_run
 from tests.sds_guidance.views import CAMERA, moved_camera
-from utils.errors import UserError, Warnings
+from utils.errors import UserError
 
 CPU = torch.device("cpu")
 SIDE = 16  # what the prior sees
@@ -187,14 +188,10 @@ def test_a_depth_model_is_not_asked_without_a_view_of_the_pictures_size(tiny_dep
 def loaded(folder, **changes) -> Guidance:
     return load_guidance(
         replace(OPTIONS, guidance_model=str(folder), guidance_resolution=64, guidance_interval=1, **changes),
+        cpu_run(seed=7),
         cameras=[replace(CAMERA, name="train")],
         sample_camera=moved_camera,
         iterations=20,
-        seed=7,
-        device=CPU,
-        argv=["train.py"],
-        warnings=Warnings(),
-        say=lambda _: None,
     )
 
 

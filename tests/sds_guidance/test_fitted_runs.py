@@ -20,9 +20,10 @@ from sds_guidance.prior import load_prior
 from tests.programs import ply, run_train
 from tests.sds_guidance.conditioned import MADE, gather
 from tests.sds_guidance.conditioned import options as flags_of_guidance
+from tests.sds_guidance.runs import cpu_run
 from tests.sds_guidance.views import moved_camera
 from utils.checkpoints import checkpoint_path
-from utils.errors import UserError, Warnings
+from utils.errors import UserError
 from utils.options import parse
 
 CPU = torch.device("cpu")
@@ -51,13 +52,9 @@ def fit(cameras, folder: Path, model: Path, method="lora", images=(), resumed=Fa
         "a fern",
         method,
         model=model,
-        folder=folder,
-        resumed=resumed,
+        run=cpu_run(folder, resumed=resumed, seed=1),
         resolution=16,
         steps=steps,
-        device="cpu",
-        seed=1,
-        say=lambda _: None,
     )
 
 
@@ -96,14 +93,10 @@ def test_what_was_fitted_is_in_the_networks_that_guide(cameras, tiny_model, tmp_
         )
         found = load_guidance(
             options,
+            cpu_run(tmp_path / method, seed=3),
             cameras=cameras,
             sample_camera=moved_camera,
             iterations=100,
-            seed=3,
-            device=CPU,
-            argv=["train.py"],
-            warnings=Warnings(),
-            folder=tmp_path / method,
         )
         assert found.conditioning is not None
         found.conditioning.record(tmp_path / method, 0, pytest.fail)

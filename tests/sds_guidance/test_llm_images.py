@@ -17,6 +17,7 @@ from sds_guidance.conditioning import Conditioning, read_conditioning
 from sds_guidance.conditioning_options import ConditioningOptions
 from sds_guidance.conditioning_sources import gather_conditioning
 from tests.sds_guidance.chat_server import ANSWER, ChatServer, chat, drawing, failure, serving
+from tests.sds_guidance.runs import cpu_run
 from utils.errors import UserError, Warnings
 
 PROMPTS = ANSWER["descriptions"]
@@ -52,16 +53,7 @@ def options(server: ChatServer | None = None, images: int = 3, notes: Path | Non
 
 def gather(flags: GuidanceOptions, cameras, model: Path, run: Path, *, resume: bool = False) -> Conditioning:
     """What conditions a run in this folder, written there as train.py does before training."""
-    found = gather_conditioning(
-        flags,
-        cameras,
-        model,
-        run=run if resume else None,
-        folder=run,
-        argv=None,
-        say=lambda _: None,
-        warnings=Warnings(),
-    )
+    found = gather_conditioning(flags, cameras, model, cpu_run(run, resumed=resume))
     found.record(run, 60 if resume else 0, lambda _: None)
     return read_conditioning(run / "conditioning.json")
 

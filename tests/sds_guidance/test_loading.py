@@ -8,6 +8,7 @@ import torch
 
 from sds_guidance import Guidance, GuidanceOptions, load_guidance
 from sds_guidance.text import encode_prompts
+from tests.sds_guidance.runs import cpu_run
 from tests.sds_guidance.views import CAMERA, applied, moved_camera, view
 from utils.errors import UserError, Warnings
 
@@ -25,13 +26,10 @@ def load(folder, **changes) -> Guidance:
     )
     return load_guidance(
         replace(options, **changes),
+        cpu_run(say=print),
         cameras=[replace(CAMERA, height=48)],
         sample_camera=moved_camera,
         iterations=100,
-        seed=0,
-        device=CPU,
-        argv=["train.py"],
-        warnings=Warnings(),
     )
 
 

@@ -22,7 +22,7 @@ from sds_guidance import View
 from sds_guidance.prior import load_inpainting, load_prior
 from sds_guidance.rectified import Rectified, masked_picture, rectified_gradient
 from sds_guidance.rectified_options import RectifiedOptions
-from sds_guidance.sds import sds_gradient
+from sds_guidance.sds import Distillation, sds_gradient
 from tests.sds_guidance.exact_priors import GaussianPrior
 
 CPU = torch.device("cpu")
@@ -80,11 +80,10 @@ def shifted(picture: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def make(prior: Any, photographers=(), weights=(0.2, 2.0), *, weight=evenly, resolution=SIZE) -> Rectified:
+def make(prior: Any, photographers=(), weights=(0.2, 2.0), *, weight=evenly, resolution=SIZE) -> Distillation:
     options = RectifiedOptions(rectified_weights=weights)
-    return Rectified(
-        options, prior, photographers, sample_beside, weight, clip=1.0, resolution=resolution, **SCALES
-    )
+    score = Rectified(options, photographers, resolution=resolution, **SCALES)
+    return Distillation(prior, score, sample_beside, weight, clip=1.0, resolution=resolution)
 
 
 def pair(folder: Path, inpainting: Path) -> Any:

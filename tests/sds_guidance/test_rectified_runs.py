@@ -17,9 +17,11 @@ from sds_guidance.memory import occupied
 from sds_guidance.prior import load_prior
 from sds_guidance.rectified import Rectified
 from sds_guidance.rectified_options import RectifiedOptions
+from sds_guidance.sds import Distillation
 from tests.programs import BUSY, ply, run_train
+from tests.sds_guidance.runs import cpu_run
 from tests.sds_guidance.views import applied, moved_camera
-from utils.errors import UserError, Warnings
+from utils.errors import UserError
 from utils.options import parse
 
 CPU = torch.device("cpu")
@@ -35,15 +37,7 @@ def load(folder: Path, inpainting: Path, cameras: list[Camera], **changes: Any) 
         rectified=RectifiedOptions(inpainting_model=str(inpainting)),
     )
     return load_guidance(
-        replace(options, **changes),
-        cameras=cameras,
-        sample_camera=moved_camera,
-        iterations=20,
-        seed=0,
-        device=CPU,
-        argv=["train.py"],
-        warnings=Warnings(),
-        say=lambda _: None,
+        replace(options, **changes), cpu_run(), cameras=cameras, sample_camera=moved_camera, iterations=20
     )
 
 
@@ -61,8 +55,8 @@ def test_a_loaded_pair_describes_itself_and_a_pilot_has_it_too(tiny_models, tiny
     pilot = pilot_guidance(
         guidance, cameras[:3], moved_camera, evenly, iterations=20, lambda_sds=0.1, device=CPU
     )
-    assert isinstance(pilot.mode, Rectified)
-    assert pilot.mode.prior is prior and pilot.mode.photographers == cameras[:3]
+    assert isinstance(pilot.mode, Distillation) and isinstance(pilot.mode.view_score, Rectified)
+    assert pilot.mode.prior is prior and pilot.mode.view_score.photographers == cameras[:3]
 
 
 def test_spared_memory_is_spared_on_both(tiny_model, tiny_inpainting_model, cameras):

@@ -23,9 +23,10 @@ from sds_guidance.loading import load_guidance, pilot_guidance
 from sds_guidance.memory import plan_memory
 from sds_guidance.semantic_loss import Meanings, SemanticConsistency, load_meanings
 from tests.programs import ply, run_train
+from tests.sds_guidance.runs import cpu_run
 from tests.sds_guidance.views import CAMERA, moved_camera
 from utils.checkpoints import checkpoint_path
-from utils.errors import UserError, Warnings
+from utils.errors import UserError
 from utils.options import parse
 
 CPU = torch.device("cpu")
@@ -156,8 +157,8 @@ def test_a_pilot_sees_no_photograph_that_it_is_judged_by(tiny_clip):
 
 def test_the_pictures_are_looked_at_once_by_either_kind_of_model(cameras, tmp_path, tiny_clip, tiny_towers):
     files = [tmp_path / "a.png", tmp_path / "c.png"]
-    own = load_meanings(str(tiny_clip), tiny_towers, cameras, files, CPU, None, Warnings())
-    kept = load_meanings("", tiny_towers, cameras, files, CPU, None, Warnings())
+    own = load_meanings(str(tiny_clip), tiny_towers, cameras, files, cpu_run())
+    kept = load_meanings("", tiny_towers, cameras, files, cpu_run())
     for found in (own, kept):
         assert list(found.photographs) == [camera.name for camera in cameras]
         shown = [camera.photograph.target(torch.ones(3))[0] for camera in cameras]
@@ -175,13 +176,10 @@ def test_a_loaded_guidance_has_it_and_its_pilot_without_the_left_out(cameras, ti
     def load(options):
         return load_guidance(
             replace(options, guidance_interval=1),
+            cpu_run(seed=3, say=print),
             cameras=cameras,
             sample_camera=moved_camera,
             iterations=100,
-            seed=3,
-            device=CPU,
-            argv=["train.py"],
-            warnings=Warnings(),
         )
 
     guidance = load(options)
@@ -220,7 +218,7 @@ def test_a_model_without_a_vision_tower_is_refused(cameras, tiny_model):
     with pytest.raises(
         UserError, match=r"(?s)no vision tower of a CLIP.*image_encoder/config.json.*--clip_model"
     ):
-        load_meanings("", tiny_model, cameras, [], CPU, None, Warnings())
+        load_meanings("", tiny_model, cameras, [], cpu_run())
 
 
 @pytest.mark.parametrize(

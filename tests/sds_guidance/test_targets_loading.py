@@ -12,6 +12,7 @@ from sds_guidance import Guidance, GuidanceOptions, load_guidance, targets
 from sds_guidance.mode import Guided
 from sds_guidance.targets_options import TargetsOptions
 from tests.sds_guidance.exact_priors import GaussianPrior
+from tests.sds_guidance.runs import cpu_run
 from tests.sds_guidance.small_targets import (
     CAMERA,
     FEW,
@@ -24,7 +25,7 @@ from tests.sds_guidance.small_targets import (
     saved_and_loaded,
     seeded,
 )
-from utils.errors import UserError, Warnings
+from utils.errors import UserError
 from utils.image_metrics import lpips_network
 
 TWO = TargetsOptions(targets_views=2, targets_refresh=3, targets_steps=2)
@@ -41,14 +42,10 @@ def load(model: Path, photographers: list[Camera], options: TargetsOptions = TWO
             guidance_resolution=64,
             targets=options,
         ),
+        cpu_run(),
         cameras=photographers,
         sample_camera=moved,
         iterations=20,
-        seed=0,
-        device=torch.device("cpu"),
-        argv=["train.py"],
-        warnings=Warnings(),
-        say=lambda text: None,
     )
 
 

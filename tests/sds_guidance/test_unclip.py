@@ -31,6 +31,7 @@ from sds_guidance.unclip import (
     without_labels,
 )
 from tests.programs import ply, run_train
+from tests.sds_guidance.runs import cpu_run
 from tests.sds_guidance.views import applied, moved_camera
 from utils.checkpoints import checkpoint_path
 from utils.errors import UserError, Warnings
@@ -152,14 +153,7 @@ def load(folder, cameras, **words):
         words=ConditioningOptions(**{"image_condition": "unclip", **words}),
     )
     return load_guidance(
-        options,
-        cameras=cameras,
-        sample_camera=moved_camera,
-        iterations=100,
-        seed=3,
-        device=CPU,
-        argv=["train.py"],
-        warnings=Warnings(),
+        options, cpu_run(seed=3), cameras=cameras, sample_camera=moved_camera, iterations=100
     )
 
 

@@ -16,6 +16,7 @@ from sds_guidance.finetune.program import finetune
 from sds_guidance.lora import add_lora, read_lora, save_lora
 from sds_guidance.prior import load_prior
 from sds_guidance.text import encode_prompts, load_text_encoder
+from tests.sds_guidance.runs import cpu_run
 from utils.errors import UserError, Warnings
 
 CPU = torch.device("cpu")
@@ -58,13 +59,10 @@ def guided_gradient(model: Path, **flags) -> torch.Tensor:
     )
     guidance = load_guidance(
         options,
+        cpu_run(),
         cameras=[camera],
         sample_camera=lambda generator, progress: camera,
         iterations=10,
-        seed=0,
-        device=CPU,
-        argv=["train.py"],
-        warnings=Warnings(),
     )
     rgb = torch.full((3, 64, 64), 0.5, requires_grad=True)
     view = View(guidance.cameras(1)[0], rgb, torch.ones(1, 64, 64), torch.ones(1, 64, 64))
