@@ -38,10 +38,12 @@ from utils.tables import markdown_table
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 METRICS = ("SSIM", "PSNR", "LPIPS")  # in the order of the reference's files
 
-MASKED = (
-    "PSNR over the pixels that the mask leaves in; SSIM a mean over them, its windows see black elsewhere; "
-    "LPIPS of both images blackened elsewhere"
-)
+MASKED = {
+    "pixels": "PSNR over the pixels that the mask leaves in; SSIM a mean over them, its windows see black "
+    "elsewhere; LPIPS of both images blackened elsewhere",
+    "image": "PSNR over the pixels that the mask leaves in; SSIM and LPIPS of both images blackened "
+    "elsewhere",
+}
 
 Distance = Callable[[Tensor, Tensor], float]
 Scores = dict[str, dict[str, float | None]]
@@ -66,6 +68,8 @@ class Options:
     """Torchvision weights of that network, a state dict; empty: torch hub's cache, or a download."""
     lpips_range: LpipsRange = "reference"
     """What LPIPS is fed: reference, values in [0, 1] as published results; correct, values in [-1, 1]."""
+    masked_ssim: Literal["pixels", "image"] = "pixels"
+    """SSIM under a mask: its mean over the white pixels, or over the image blackened elsewhere (DTU)."""
     output: str = ""
     """Markdown file to write the table to, besides printing it."""
 
@@ -103,14 +107,14 @@ def main(options: Options) -> None:
 
     rows = []
     for path, methods in models.items():
-        scored = {method.label: score(method, lpips, warnings) for method in methods}
+        scored = {method.label: score(method, lpips, warnings, options.masked_ssim) for method in methods}
         rows += [table_row(f"{path} {name}", scores) for name, scores in scored.items()]
         means = {
             name: {metric: mean(scores[metric]) for metric in METRICS} for name, scores in scored.items()
         }
         write_json(path / "results.json", means)
         write_json(path / "per_view.json", scored)
-        masked = {"masks": MASKED} if any(method.masks for method in methods) else {}
+        masked = {"masks": MASKED[options.masked_ssim]} if any(method.masks for method in methods) else {}
         write_json(path / "metrics_conventions.json", {**conventions, **masked, **trained_on(path)})
     rows += [table_row(method.label, score(method, lpips, warnings)) for method in others]
 
@@ -208,7 +212,12 @@ def trained_on(model_path: Path) -> dict[str, Any]:
     }
 
 
-def score(method: Method, lpips: Distance | None, warnings: Warnings) -> Scores:
+def score(
+    method: Method,
+    lpips: Distance | None,
+    warnings: Warnings,
+    masked_ssim: Literal["pixels", "image"] = "pixels",
+) -> Scores:
     """The scores of a method's images, one pair in memory at a time.
 
     A view whose mask leaves no pixel to compare is left out, with a warning.
@@ -228,10 +237,10 @@ def score(method: Method, lpips: Distance | None, warnings: Warnings) -> Scores:
         if not any_counts(mask):
             warnings.add("left out a view whose mask is all black", str(method.masks[name]))
             continue
-        scores["SSIM"][name] = ssim(image, photograph, mask)
         scores["PSNR"][name] = psnr(image, photograph, mask)
-        if lpips and mask is not None:
+        if mask is not None:
             image, photograph = image * (mask > 0.5), photograph * (mask > 0.5)
+        scores["SSIM"][name] = ssim(image, photograph, mask if masked_ssim == "pixels" else None)
         scores["LPIPS"][name] = lpips(image, photograph) if lpips else None
     if not scores["PSNR"]:
         raise UserError(

@@ -24,12 +24,12 @@ from typing import Any, Literal
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.measured import fill, mean_and_spread
+from benchmarks.measured import fill
 from benchmarks.passes import PARTS
 from utils.errors import UserError, demand, run_program
 from utils.files import write_json, write_text
 from utils.options import parse
-from utils.tables import markdown_table
+from utils.tables import markdown_table, mean_and_spread
 
 REPORT, BLOCK = "report.md", "measured modes"
 

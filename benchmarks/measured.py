@@ -1,9 +1,7 @@
-"""Measured tables: how a mean is written with its spread, and where a page of the documentation has them."""
+"""Where a page of the documentation has its measured tables."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import UserError
@@ -22,9 +20,3 @@ def fill(page: Path, name: str, text: str) -> None:
     if not (found and closed):
         raise UserError(f"{page}: no lines {begin.strip()} and {end} to write the table between")
     write_text(page, f"{before}{begin}{text.rstrip()}\n{end}{after}")
-
-
-def mean_and_spread(values: Sequence[float], decimals: int, *, signed: bool = False) -> str:
-    """The mean, and where there are several values their standard deviation."""
-    mean = f"{statistics.fmean(values):{'+' if signed else ''}.{decimals}f}"
-    return f"{mean} +- {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else mean

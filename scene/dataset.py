@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -15,10 +15,12 @@ from torch import Tensor
 from scene.blender import read_blender
 from scene.cameras import Camera
 from scene.colmap import read_colmap
+from scene.dense import dense_points
 from scene.fitting import Fitting
 from scene.photographs import PixelCache, decode_all
 from scene.points import FEWEST, PointCloud, finite_points, random_in_cube, random_in_view, read_points
 from scene.source import ObservedPoints, PosedPhotograph
+from scene.split import named
 from utils.errors import UserError, Warnings, demand
 from utils.files import write_json
 
@@ -41,14 +43,17 @@ class SceneOptions:
     """White instead of black behind the scene and behind transparent parts of photographs."""
     eval: bool = False
     """Keep test photographs out of training: every eighth by name, or transforms_test.json (Blender)."""
+    split: str = ""
+    """A JSON file {"train": [names], "test": [names]} that says so, in place of --eval's rule."""
     n_views: int = 0
     """Train from this many photographs, evenly spaced over the training ones; 0: from all."""
-    points: Literal["seen", "all"] = "seen"
-    """With --n_views, the SfM points to start from: seen in two or more of the chosen photographs, or all."""
+    points: Literal["seen", "all", "dense"] = "seen"
+    """With --n_views, the SfM points to start from: seen in two or more of the chosen photographs, or all;
+    "dense" adds to those seen what multi-view stereo finds in the training photographs."""
     masks: str = "masks"
     """Folder of masks inside the dataset (white: keep), used where it exists; "" switches masks off."""
-    mask_mode: Literal["ignore", "transparent"] = "ignore"
-    """The black part of a mask has no photometric loss ("ignore"), or is an empty world ("transparent")."""
+    mask_mode: Literal["ignore", "transparent", "score"] = "ignore"
+    """What a mask's black part is: of no account, an empty world, or of no account in the test alone."""
     image_memory: float = 4.0
     """GB of memory for decoded photographs, at least 0; those beyond it are decoded at every use."""
     init_ply: str = ""
@@ -61,6 +66,8 @@ class SceneOptions:
             self.source_path = str(Path(self.source_path).expanduser().resolve())
         if self.init_ply:
             self.init_ply = str(Path(self.init_ply).expanduser().resolve())
+        if self.split:
+            self.split = str(Path(self.split).expanduser().resolve())
 
     def check(self) -> None:
         """Raises a UserError that names the first flag whose value is not allowed, and the allowed values."""
@@ -69,10 +76,9 @@ class SceneOptions:
         demand(bool(self.images), "images", self.images, "a folder inside the dataset")
         demand(size == -1 or size >= 1, "resolution", size, "-1, 1, 2, 4, 8 or a width in pixels")
         demand(self.n_views >= 0, "n_views", self.n_views, "0 (all) or a number of photographs")
-        demand(self.points in ("seen", "all"), "points", self.points, "seen or all")
-        demand(
-            self.mask_mode in ("ignore", "transparent"), "mask_mode", self.mask_mode, "ignore or transparent"
-        )
+        demand(self.points in ("seen", "all", "dense"), "points", self.points, "seen, all or dense")
+        modes = ("ignore", "transparent", "score")
+        demand(self.mask_mode in modes, "mask_mode", self.mask_mode, "ignore, transparent or score")
         demand(0 <= memory < float("inf"), "image_memory", memory, "0 or more gigabytes")
         demand(self.init_random >= 1, "init_random", self.init_random, "1 or more points")
 
@@ -139,7 +145,8 @@ def load_scene(options: SceneOptions, seed: int) -> Scene:
         mask_is_alpha=options.mask_mode == "transparent",
         warnings=warnings,
     )
-    train_cameras = [fitting.camera(each) for each in train]
+    whole = replace(fitting, masks=None) if options.mask_mode == "score" else fitting
+    train_cameras = [whole.camera(each) for each in train]
     test_cameras = [fitting.camera(each) for each in test]
     decode_all([camera.photograph for camera in train_cameras + test_cameras if camera.photograph])
     points, points_source = start_points(source, options, seed, observed, train_cameras, warnings)
@@ -172,15 +179,18 @@ class Posed(NamedTuple):
 
 
 def posed_photographs(options: SceneOptions, warnings: Warnings) -> Posed:
-    """Which photographs train and which test, by `eval` and `n_views`; see `load_scene` for errors."""
+    """Which photographs train and which test, by `eval` or `split`, and `n_views`; errors of `load_scene`."""
     source = Path(options.source_path)
     kind = scene_kind(source)
     observed: ObservedPoints | None = None
+    by_rule = options.eval and not options.split
     if kind == "colmap":
         posed, observed = read_colmap(source, options.images, warnings)
-        train, test = held_out(posed) if options.eval else (posed, [])
+        train, test = held_out(posed) if by_rule else (posed, [])
     else:
-        train, test = read_blender(source, options.eval, warnings)
+        train, test = read_blender(source, by_rule, warnings)
+    if options.split:
+        train, test = named(train, Path(options.split))
     if not train:
         raise UserError(f"--eval leaves no photograph of {source} to train from: it has only {len(test)}")
     return Posed(kind, evenly_spaced(train, options.n_views), test, observed)
@@ -277,7 +287,8 @@ def start_points(
         UserError: a PLY to start from is missing or has no usable point.
     """
     ply = Path(options.init_ply) if options.init_ply else source / "points3d.ply"
-    if options.init_ply or (observed is None and ply.is_file()):
+    dense = options.points == "dense"
+    if options.init_ply or (observed is None and ply.is_file() and not dense):
         points = read_points(ply, warnings)
         if not len(points):
             raise UserError(
@@ -289,16 +300,22 @@ def start_points(
                 f"{options.n_views} of --n_views show; start from other points with --init_ply"
             )
         return points, f"{len(points)} points of {ply.name}"
-    if observed is None:
+    if observed is None and not dense:
         points = random_in_cube(options.init_random, BLENDER_HALF_SIDE, seed)
         side = f"[-{BLENDER_HALF_SIDE}, {BLENDER_HALF_SIDE}]"
         return points, f"{len(points)} random points in the cube {side}^3"
 
+    if observed is None:
+        observed = ObservedPoints(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), {})
     chosen, what = np.ones(len(observed.positions), bool), "SfM points"
-    if options.n_views and options.points == "seen":
+    if dense or ((options.n_views or options.split) and options.points == "seen"):
         chosen = observed.observations([camera.name for camera in cameras]) >= 2
         what = f"SfM points seen in at least two of the {len(cameras)} training photographs"
     points = finite_points(observed.positions[chosen], observed.colours[chosen], "SfM points", warnings)
+    if dense:
+        seen = len(points)
+        points = dense_points(cameras, points)
+        what = f"points ({len(points) - seen} of dense stereo, {seen} {what})"
     if len(points) >= FEWEST:
         return points, f"{len(points)} {what}"
     warnings.add(

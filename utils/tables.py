@@ -1,5 +1,6 @@
-"""Tables in Markdown, readable as plain text too."""
+"""Tables in Markdown, readable as plain text too, and how a mean is written with its spread."""
 
+import statistics
 from collections.abc import Sequence
 
 
@@ -14,3 +15,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         padded += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("| " + " | ".join(padded) + " |\n")
     return "".join(lines)
+
+
+def mean_and_spread(values: Sequence[float], decimals: int, *, signed: bool = False) -> str:
+    """The mean, and where there are several values their standard deviation."""
+    mean = f"{statistics.fmean(values):{'+' if signed else ''}.{decimals}f}"
+    return f"{mean} +- {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else mean

@@ -48,7 +48,7 @@ print(faults())
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident set is read from /proc")
 def test_kept_memory_is_given_back_when_asked_for():
-    """A hole between two arrays that stay: kept until it is given back, which the C library never does alone."""
+    """A hole below an array that stays: the C library gives back only what lies above everything."""
     code = """
 import os
 import numpy as np

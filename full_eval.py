@@ -1,0 +1,220 @@
+"""The field's protocols: scenes x photographs x variants x seeds, trained, rendered, scored, and tabulated.
+
+python full_eval.py --protocol llff --data data --views 3 --variants plain_7k plain_30k --seeds 0 1 2
+python full_eval.py --protocol every8 --data ../shared/data --scenes fern fox --views 3 6 --variants plain_7k
+python full_eval.py --from output/eval/results.json --cell fern/3_views/plain_7k/seed_0
+
+Every cell is train.py, render.py and metrics.py as a user runs them. Its record is written when it is done;
+a stopped evaluation goes on where it was. The output folder gets results.json, tables.md and tables.tex.
+"""
+
+from __future__ import annotations
+
+import utils.idle_threads  # noqa: F401  (comes before torch)
+
+# isort: split
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from protocols.cells import Cell, known_record, run_cell
+from protocols.report import latex, markdown, tables
+from protocols.reproduce import recorded, reproduce
+from protocols.schedule import estimated_memory, estimated_seconds, machine_memory, run_cells, shown_time
+from protocols.selection import PROTOCOLS, find_scenes, prepare
+from protocols.variants import DEFAULT, read_variants
+from training.options import Options as TrainOptions
+from utils.errors import UserError, demand, run_program
+from utils.files import write_json, write_text
+from utils.options import parse
+from utils.reference_flags import REFUSED
+
+
+@dataclass
+class Options:
+    """Measures variants of training on the field's scenes, or on your own, by one protocol."""
+
+    protocol: Literal["llff", "dtu", "blender8", "mip360_fsgs", "mip360_rf", "tandt_db", "every8"] = "every8"
+    """Which photographs train and test, at which size, scored how (docs/protocols.md)."""
+    data: str = "data"
+    """Folder of the protocol's scenes, as tools/download.py fills it."""
+    scenes: tuple[str, ...] = ()
+    """Scenes below --data, or folders of your own; by default all of the protocol, or all in --data."""
+    views: tuple[int, ...] = ()
+    """Numbers of training photographs, 0: all; by default the protocol's."""
+    variants: tuple[str, ...] = ("plain_7k", "plain_30k")
+    """Names in --variants_file, each a set of flags of train.py."""
+    variants_file: str = str(DEFAULT)
+    """A TOML file of variants, and of the words that their prompts take."""
+    words: tuple[str, ...] = ()
+    """Texts NAME=TEXT for the words of variants, such as "user=a fern" or model=small, in all scenes."""
+    train_flags: str = ""
+    """Further flags of train.py for every variant, which win: --train_flags="--iterations 500"."""
+    baseline: str = ""
+    """The variant from which differences are taken; by default the first."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the trainings."""
+    lpips_net: Literal["vgg", "alex", "squeeze", "none"] = "vgg"
+    """As metrics.py has it."""
+    lpips_weights: str = ""
+    """As metrics.py has it."""
+    jobs: int = 1
+    """How many cells run at a time; they share the processor's cores."""
+    memory: float = 0.0
+    """GB of main memory for cells that run together; 0: four fifths of the machine's."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """As train.py has it."""
+    output: str = "output/eval"
+    """Folder of the models, records and tables."""
+    from_: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """A results.json, or a cell's record: run a cell of it again and compare, instead of all the above."""
+    cell: str = ""
+    """With --from, which cell: SCENE/3_views/VARIANT/seed_0."""
+
+    def check(self) -> None:
+        """Raises a `UserError` that names the first flag whose value is not allowed."""
+        demand(bool(self.variants), "variants", "", "one name or more")
+        demand(bool(self.seeds) and min(self.seeds) >= 0, "seeds", str(self.seeds), "numbers from 0")
+        names = ", ".join(self.variants)
+        demand(self.baseline in ("", *self.variants), "baseline", self.baseline, f"one of {names}")
+        demand(self.jobs >= 1, "jobs", self.jobs, "1 or more")
+        demand(self.memory >= 0, "memory", self.memory, "0 (most of the machine's) or more gigabytes")
+        if self.cell and not self.from_:
+            raise UserError("--cell names a cell of --from, which is not given")
+
+
+def main(options: Options) -> None:
+    """Runs the cells that are missing, writes the tables after each, and prints them.
+
+    Raises:
+        UserError: a flag or the data cannot be used, which is found before the first cell runs; or cells
+            failed, which are named when the others are done.
+    """
+    options.check()
+    if options.from_:
+        record = recorded(Path(options.from_), options.cell)
+        print(reproduce(record, Path(options.output).absolute() / "again"), end="")
+        return
+    cells = planned(options)
+    output = Path(options.output).absolute()
+    found = {cell: known_record(output, cell) for cell in cells}
+    records = {cell: record for cell, record in found.items() if record}
+    missing = [cell for cell in cells if cell not in records]
+    failures: dict[Cell, UserError] = {}
+    print(
+        f"{len(cells)} cells, {len(records)} of them done; the others take {left(missing, records, options)}"
+    )
+
+    def done(cell: Cell, result: dict[str, Any] | UserError) -> None:
+        missing.remove(cell)
+        if isinstance(result, UserError):
+            failures[cell] = result
+            print(f"{cell.name}: failed: {result}", flush=True)
+        else:
+            records[cell] = result
+            write_tables(cells, records, options)
+            psnr = f"{result['scores']['PSNR']:.2f} dB in {shown_time(result['process_seconds'])}"
+            more = f"; {len(missing)} to go, {left(missing, records, options)}" if missing else ""
+            print(f"{cell.name}: {psnr}{more}", flush=True)
+
+    each = max((os.cpu_count() or 1) // options.jobs, 1)
+    threads = {"torch": each, "numba": each} if options.jobs > 1 else None
+    run_cells(
+        list(missing),
+        lambda cell: run_cell(cell, output, options.device, threads),
+        done,
+        jobs=options.jobs,
+        memory=options.memory or 0.8 * machine_memory(),
+        need=lambda cell: estimated_memory(cell, records),
+    )
+    if records:
+        print(write_tables(cells, records, options), end="")
+    if failures:
+        names = "\n  ".join(f"{cell.name}: {failure}" for cell, failure in failures.items())
+        count = f"{len(failures)} of {len(cells)} cells failed"
+        raise UserError(f"{count}; the same command tries them again:\n  {names}")
+
+
+def planned(options: Options) -> list[Cell]:
+    """All cells, seed by seed, so that a stopped evaluation has whole tables of fewer seeds.
+
+    Raises:
+        UserError: a scene, a number of photographs, a variant or a flag of it cannot be used.
+    """
+    rules = PROTOCOLS[options.protocol]
+    scenes = find_scenes(options.protocol, Path(options.data), options.scenes)
+    variants = read_variants(Path(options.variants_file), options.words)
+    metrics_flags = ["--lpips_net", options.lpips_net]
+    if options.lpips_weights:
+        metrics_flags += ["--lpips_weights", str(Path(options.lpips_weights).absolute())]
+    metrics_flags += ["--masked_ssim", "image"] * rules.masked
+    prepared = {
+        (scene, views): prepare(options.protocol, folder, views)
+        for scene, folder in scenes.items()
+        for views in options.views or rules.views
+    }
+    cells = []
+    for seed in dict.fromkeys(options.seeds):
+        for (scene, views), ready in prepared.items():
+            for variant in dict.fromkeys(options.variants):
+                own = variants.words_of(variant, scene)
+                flags = [*ready.flags, *own, *shlex.split(options.train_flags)]
+                chosen = checked(flags, scenes[scene])
+                cells.append(
+                    Cell(
+                        protocol=options.protocol,
+                        scene=scene,
+                        views=views,
+                        variant=variant,
+                        seed=seed,
+                        source=str(scenes[scene]),
+                        flags=tuple(flags),
+                        split=ready.split,
+                        random_start=rules.random_start,
+                        metrics_flags=tuple(metrics_flags),
+                        iterations=chosen.iterations,
+                        guided=chosen.guidance.lambda_sds > 0,
+                        pixels=ready.pixels,
+                    )
+                )
+    return cells
+
+
+def checked(flags: Sequence[str], source: Path) -> TrainOptions:
+    """What train.py would make of the flags.
+
+    Raises:
+        UserError: a value is not allowed. An unknown flag ends the program with tyro's own message.
+    """
+    options = parse(TrainOptions, ["-s", str(source), *flags], REFUSED)
+    options.check()
+    return options
+
+
+def left(missing: Sequence[Cell], records: dict[Cell, dict[str, Any]], options: Options) -> str:
+    """How long the missing cells will take, in words."""
+    seconds = sum(estimated_seconds(cell, records) for cell in missing) / options.jobs
+    rest = "by the finished ones" if records else "by a rule of thumb for two cores"
+    return f"about {shown_time(seconds)} {rest}"
+
+
+def write_tables(cells: Sequence[Cell], records: dict[Cell, dict[str, Any]], options: Options) -> str:
+    """Writes results.json, tables.md and tables.tex into the output folder; returns the Markdown."""
+    output = Path(options.output)
+    ordered = {cell: records[cell] for cell in cells if cell in records}
+    found = tables(cells, ordered, options.baseline or options.variants[0])
+    text = markdown(found, ordered)
+    write_json(output / "results.json", {"pose_source": "all", "records": list(ordered.values())})
+    write_text(output / "tables.md", text)
+    write_text(output / "tables.tex", latex(found, ordered))
+    return text
+
+
+if __name__ == "__main__":
+    run_program(lambda: main(parse(Options)))
