@@ -4,17 +4,33 @@ import ctypes
 import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+
+STATUS = Path("/proc/self/status")
 
 
 def peak_memory() -> dict[str, int]:
     """Peaks so far in MiB: "host" (resident set) and, where there is a GPU, "cuda" (torch's allocations)."""
-    unit = 1 if sys.platform == "darwin" else 1024  # the kernel counts bytes on macOS, KiB on Linux
-    peaks = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20}
+    peaks = {"host": _peak_resident() // 2**20}
     if torch.cuda.is_available():
         peaks["cuda"] = torch.cuda.max_memory_allocated() // 2**20
     return peaks
+
+
+def _peak_resident() -> int:
+    """Bytes of the process's largest resident set.
+
+    Of Linux's two counts only that of /proc begins with the program: ru_maxrss begins with what the process
+    that started it had at that moment.
+    """
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024  # kB
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def keep_freed_memory() -> None:

@@ -18,6 +18,16 @@ def test_the_peak_grows_by_what_is_allocated():
     assert held[0] == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="elsewhere the parent's peak is inherited")
+def test_the_peak_is_not_that_of_the_process_that_started_this_one():
+    held = np.ones(2**28)  # 2 GiB of float64, in the child's count of the kernel before its program begins
+    code = "from utils.memory import peak_memory; print(peak_memory()['host'])"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, cwd=ROOT, check=True, text=True).stdout
+    assert held[0] == 1
+    assert int(found) < 1500
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc has the knobs")
 def test_large_arrays_come_from_kept_memory():
     """A second allocation of the same size meets pages that are there already: hardly a page fault."""
