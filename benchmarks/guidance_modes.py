@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.measured import fill
 from benchmarks.passes import PARTS
+from benchmarks.programs import call, lpips_flags
 from utils.errors import UserError, demand, run_program
 from utils.files import write_json, write_text
 from utils.options import parse
@@ -227,21 +227,6 @@ def measure(run: Run, words: Sequence[str], options: Options) -> dict[str, Any]:
 def guided_steps(table: Path) -> int:
     """How many rows of guided steps a run wrote."""
     return len(table.read_text().splitlines()) - 1 if table.is_file() else 0
-
-
-def lpips_flags(data: Path) -> list[str]:
-    """The flags of metrics.py for the LPIPS that can be had offline."""
-    weights = data / "weights" / "squeezenet1_1_fp16.pth"
-    if not weights.exists():
-        return ["--lpips_net", "none"]
-    return ["--lpips_net", "squeeze", "--lpips_weights", str(weights)]
-
-
-def call(program: str, *words: str) -> None:
-    """Runs a program of the repository in a process of its own, so that its memory is its own."""
-    result = subprocess.run([sys.executable, str(ROOT / program), *words], cwd=ROOT, check=False)
-    if result.returncode:
-        raise UserError(f"{program} {' '.join(words)} failed with exit code {result.returncode}")
 
 
 def report(figures: dict[Run, dict[str, Any]], options: Options) -> str:

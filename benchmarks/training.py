@@ -8,7 +8,6 @@ whose figures lie in the output folder already is not repeated. Time nothing els
 """
 
 import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ import tyro
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from utils.errors import UserError, run_program
+from benchmarks.programs import call, lpips_flags
+from utils.errors import run_program
 from utils.files import write_json
 from utils.tables import markdown_table
 
@@ -54,18 +54,14 @@ def measure(name: str, data: Path, output: Path, seed: int) -> dict[str, float]:
     model = output / name
     common = ["--device", "cpu", "--quiet"]
     started = time.perf_counter()
-    _run(
+    call(
         "train.py",
         *("-s", str(data / dataset), "-m", str(model), *flags, *common, "--lambda_sds", "0"),
         *("--seed", str(seed), "--overwrite", "--test_iterations", "-1", "--save_iterations", "-1"),
     )
     seconds = time.perf_counter() - started
-    _run("render.py", "-m", str(model), "--skip_train", *common)
-    weights = data / "weights" / "squeezenet1_1_fp16.pth"
-    lpips = ["--lpips_net", "none"]
-    if weights.exists():
-        lpips = ["--lpips_net", "squeeze", "--lpips_weights", str(weights)]
-    _run("metrics.py", "-m", str(model), *lpips)
+    call("render.py", "-m", str(model), "--skip_train", *common)
+    call("metrics.py", "-m", str(model), *lpips_flags(data))
     (scores,) = json.loads((model / "results.json").read_text()).values()
     training = json.loads((model / "training.json").read_text())
     figures = {
@@ -78,12 +74,6 @@ def measure(name: str, data: Path, output: Path, seed: int) -> dict[str, float]:
     }
     write_json(output / f"{name}.json", {"flags": [dataset, *flags], "seed": seed, **figures})
     return figures
-
-
-def _run(program: str, *words: str) -> None:
-    result = subprocess.run([sys.executable, str(ROOT / program), *words], cwd=ROOT, check=False)
-    if result.returncode:
-        raise UserError(f"{program} {' '.join(words)} failed with exit code {result.returncode}")
 
 
 def main(options: Options) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 from scene.blender import read_blender
 from scene.cameras import Camera
 from scene.colmap import read_colmap
-from scene.dense import dense_points
 from scene.fitting import Fitting
 from scene.photographs import PixelCache, decode_all
 from scene.points import FEWEST, PointCloud, finite_points, random_in_cube, random_in_view, read_points
@@ -313,6 +312,8 @@ def start_points(
         what = f"SfM points seen in at least two of the {len(cameras)} training photographs"
     points = finite_points(observed.positions[chosen], observed.colours[chosen], "SfM points", warnings)
     if dense:
+        from scene.dense import dense_points  # noqa: PLC0415  (loads kernels)
+
         seen = len(points)
         points = dense_points(cameras, points)
         what = f"points ({len(points) - seen} of dense stereo, {seen} {what})"

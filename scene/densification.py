@@ -189,6 +189,7 @@ class Densification:
         Called after the optimisers' step, so that no gradient is lost when parameters are replaced.
         """
         refines = iteration % self.options.densification_interval == 0
+        before = len(gaussians["means"])
         if isinstance(self.strategy, McmcStrategy):
             with single_threaded():
                 self.strategy.step(gaussians, optimisers, iteration, means_lr)
@@ -199,9 +200,10 @@ class Densification:
                 )
             if self._resets_opacity(iteration):
                 reset_opa(gaussians, optimisers, self.state, value=RESET_OPACITY)
-        if refines:
-            give_back_freed_memory()  # of arrays that were as long as there were Gaussians
-        self._warn_near_cap(len(gaussians["means"]))
+        count = len(gaussians["means"])
+        if count != before:
+            give_back_freed_memory()  # the old arrays', which the new ones do not fit into
+        self._warn_near_cap(count)
 
     def _resets_opacity(self, iteration: int) -> bool:
         """Whether opacities are lowered now: gsplat 1.5.3 never does it (its #797), the reference does.

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import train
+from utils.checkpoints import save_checkpoint
 from utils.options import parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +26,23 @@ def run_train(source: Path, model: Path, *flags: Any) -> Path:
     words = ["-s", str(source), "-m", str(model), *PLAIN, *(str(flag) for flag in flags)]
     train.main(parse(train.Options, words, train.REFUSED), ["train.py", *words])
     return model
+
+
+class Stop(Exception):
+    """A training cut short."""
+
+
+def break_off(source: Path, model: Path, *flags: Any, at: int = 0) -> None:
+    """Trains as `run_train` does, up to the moment after the checkpoint of iteration `at` (0: the first)."""
+
+    def stopping(model_path: Path, state: dict[str, Any], keep: set[int]) -> None:
+        save_checkpoint(model_path, state, keep)
+        if at in (0, state["iteration"]):
+            raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(train, "save_checkpoint", stopping)
+        run_train(source, model, *flags)
 
 
 def run_program(name: str, *flags: Any, **environment: str) -> subprocess.CompletedProcess[str]:

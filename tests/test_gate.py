@@ -21,10 +21,10 @@ from sds_guidance.gate import PilotPlan, Trial, try_weights, verdict
 from sds_guidance.loading import choose_mode
 from sds_guidance.pilot import run_pilot
 from sds_guidance.sds import fit_to_prior
-from tests.programs import BUSY, ply, run_train
+from tests.programs import BUSY, break_off, ply, run_train
 from tests.sds_guidance.exact_priors import GaussianPrior
 from tests.small_scene import arc_of_cameras, cpu_engine, some_gaussians, write_small_scene
-from utils.checkpoints import checkpoint_path, save_checkpoint
+from utils.checkpoints import checkpoint_path
 from utils.errors import Warnings
 from utils.image_metrics import psnr
 from utils.options import load_settings
@@ -252,16 +252,7 @@ def test_a_resumed_run_keeps_to_the_decision_and_equals_the_unbroken_one(
     run_train(small_scene, tmp_path / "unbroken", *flags)
     assert gate_of(tmp_path / "unbroken")["decision"] == decision
 
-    class Stop(Exception):
-        pass
-
-    def stopping(model_path, state, keep):
-        save_checkpoint(model_path, state, keep)
-        raise Stop
-
-    with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(train, "save_checkpoint", stopping)
-        run_train(small_scene, tmp_path / "broken", *flags)
+    break_off(small_scene, tmp_path / "broken", *flags)
     monkeypatch.setattr("training.guidance.run_pilot", None)  # asked again, it would fail
     loaded.clear()
     run_train(small_scene, tmp_path / "broken", *flags, "--resume")

@@ -6,7 +6,7 @@ import torch
 import train
 from sds_guidance import Guidance
 from sds_guidance.loading import choose_mode
-from tests.programs import BUSY, ply, run_program, run_train
+from tests.programs import BUSY, break_off, ply, run_program, run_train
 from tests.sds_guidance.fakes import FakePrior, save_tiny_model
 from utils.checkpoints import checkpoint_path
 
@@ -65,20 +65,7 @@ def test_guided_and_resumed_equals_guided_unbroken(small_scene, tmp_path, monkey
     with_prior(monkeypatch, 0.3)
     flags = ("--iterations", 40, *BUSY, *GUIDED)
     run_train(small_scene, tmp_path / "a", *flags)
-    original = train.save_checkpoint
-
-    class Stop(Exception):
-        pass
-
-    def stopping(model_path, state, keep):
-        original(model_path, state, keep)
-        if state["iteration"] == 20:
-            raise Stop
-
-    monkeypatch.setattr(train, "save_checkpoint", stopping)
-    with pytest.raises(Stop):
-        run_train(small_scene, tmp_path / "b", *flags)
-    monkeypatch.setattr(train, "save_checkpoint", original)
+    break_off(small_scene, tmp_path / "b", *flags, at=20)
     run_train(small_scene, tmp_path / "b", *flags, "--resume")
     assert ply(tmp_path / "a", 40) == ply(tmp_path / "b", 40)
 

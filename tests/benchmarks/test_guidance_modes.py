@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -136,9 +137,9 @@ def test_a_program_that_fails_ends_the_benchmark() -> None:
 
 
 def test_the_benchmark_itself_needs_no_torch() -> None:
-    """Or a training, which inherits its parent's peak, would be said to need more than it does."""
+    """Or a training, which outside of Linux inherits its parent's peak, would be said to need too much."""
     lines = "import sys, benchmarks.guidance_modes; print('torch' in sys.modules)"
-    found = guidance_modes.subprocess.run(
+    found = subprocess.run(
         [sys.executable, "-c", lines], capture_output=True, text=True, check=True, cwd=guidance_modes.ROOT
     )
     assert found.stdout == "False\n"

@@ -1,13 +1,3 @@
-"""One thread of torch for the rasteriser's tests."""
+"""One thread of torch: the oracle works on small tensors."""
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread_of_torch():
-    """The oracle works on small tensors: a second thread costs more than it brings."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.one_thread import one_thread  # noqa: F401

@@ -65,6 +65,19 @@ def test_clone_and_split_at_the_iteration_where_they_must_happen():
                 assert len(optimiser.state[gaussians[name]]["exp_avg"]) == 8
 
 
+def test_memory_is_given_back_right_after_a_step_that_changed_the_number_of_gaussians(monkeypatch):
+    calls: list[None] = []
+    monkeypatch.setattr("scene.densification.give_back_freed_memory", lambda: calls.append(None))
+    gradient = torch.zeros(6, 2)
+    gradient[0, 0] = 1.0  # far above 0.0002
+    for iteration, grows in ((500, False), (600, True), (650, False), (14_900, True), (15_000, False)):
+        calls.clear()
+        gaussians = small_and_large()
+        densification, optimisers = state_of(DensificationOptions(), gaussians)
+        densification.after_step(gaussians, optimisers, iteration, info_with(gradient), 1e-4)
+        assert len(calls) == grows, iteration
+
+
 def test_gradients_average_over_the_views_that_saw_the_gaussian():
     options = DensificationOptions(densify_grad_threshold=0.5)
     gaussians = small_and_large()

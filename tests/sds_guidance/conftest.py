@@ -2,7 +2,6 @@
 
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,8 @@ from PIL import Image
 
 from scene.cameras import Camera
 from scene.photographs import Photograph, PixelCache
+from tests.one_thread import one_thread  # noqa: F401
 from tests.sds_guidance.fakes import put_towers, save_tiny_clip, save_tiny_model, save_tiny_unclip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

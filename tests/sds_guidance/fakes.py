@@ -22,6 +22,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from sds_guidance.lora import add_lora, save_lora
 from sds_guidance.mode import View
 from sds_guidance.prior import Prediction
 
@@ -116,6 +117,17 @@ def save_tiny_clip(folder: Path, tokenizer: Path, joint_width: int = 24) -> Path
         folder
     )
     return folder
+
+
+def save_random_lora(unet: torch.nn.Module, folder: Path) -> None:
+    """Gives the U-Net an adapter of rank 4 with random weights, and saves it."""
+    add_lora(unet, 4, "unet")
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+    save_lora(folder, {"unet": unet})
 
 
 def put_towers(clip: Path, model: Path) -> Path:

@@ -2,8 +2,7 @@
 
 import pytest
 
-import train
-from tests.programs import ply, run_train
+from tests.programs import break_off, ply, run_train
 
 GUIDED = (
     *("--iterations", 12, "--checkpoint_interval", 6, "--test_iterations", -1, "--guidance_gate", "off"),
@@ -12,13 +11,9 @@ GUIDED = (
 )
 
 
-class Stop(Exception):
-    """A run cut short."""
-
-
 @pytest.mark.parametrize("mode", ["sds", "targets"])  # ism is asked as sds is
 def test_a_depth_model_guides_and_a_resumed_run_equals_the_unbroken_one(
-    small_scene, tiny_depth_model, tmp_path, monkeypatch, mode
+    small_scene, tiny_depth_model, tmp_path, mode
 ):
     flags = (*GUIDED, "--guidance", mode, "--guidance_model", tiny_depth_model)
     run_train(small_scene, tmp_path / "whole", *flags)
@@ -26,16 +21,6 @@ def test_a_depth_model_guides_and_a_resumed_run_equals_the_unbroken_one(
     assert len(rows) == 1 + 6
     assert "nan" not in " ".join(rows)
 
-    original = train.save_checkpoint
-
-    def stopping(model_path, state, keep):
-        original(model_path, state, keep)
-        if state["iteration"] == 6:
-            raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "save_checkpoint", stopping)
-        with pytest.raises(Stop):
-            run_train(small_scene, tmp_path / "broken", *flags)
+    break_off(small_scene, tmp_path / "broken", *flags, at=6)
     run_train(small_scene, tmp_path / "broken", *flags, "--resume")
     assert ply(tmp_path / "broken", 12) == ply(tmp_path / "whole", 12)

@@ -11,10 +11,11 @@ import torch
 
 from sds_guidance.architecture import read_architecture
 from sds_guidance.inpainting import INPAINTING, demand_inpainting, find_inpainting
-from sds_guidance.lora import add_lora, read_lora, save_lora
+from sds_guidance.lora import read_lora
 from sds_guidance.memory import occupied, plan_memory
 from sds_guidance.models import find_model
 from sds_guidance.prior import load_inpainting, load_prior
+from tests.sds_guidance.fakes import save_random_lora
 from utils.errors import UserError, Warnings
 
 CPU = torch.device("cpu")
@@ -135,13 +136,7 @@ def test_it_shares_the_vae_and_predicts_in_its_own_way(tiny_models, tiny_inpaint
 
 def test_an_adapter_changes_both_models_alike(tiny_model, tiny_inpainting_model, tmp_path):
     unet = load_prior(tiny_model, CPU, torch.float32).unet
-    add_lora(unet, 4, "unet")
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in unet.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
-    save_lora(tmp_path, {"unet": unet})
+    save_random_lora(unet, tmp_path)
 
     changes = []
     prior = load_prior(tiny_model, CPU, torch.float32)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-import train
 from scene.cameras import Camera
 from sds_guidance import Guidance, GuidanceOptions, check, load_guidance
 from sds_guidance.loading import evenly, pilot_guidance
@@ -18,7 +17,7 @@ from sds_guidance.prior import load_prior
 from sds_guidance.rectified import Rectified
 from sds_guidance.rectified_options import RectifiedOptions
 from sds_guidance.sds import Distillation
-from tests.programs import BUSY, ply, run_train
+from tests.programs import BUSY, break_off, ply, run_train
 from tests.sds_guidance.runs import cpu_run
 from tests.sds_guidance.views import applied, moved_camera
 from utils.errors import UserError
@@ -68,7 +67,7 @@ def test_spared_memory_is_spared_on_both(tiny_model, tiny_inpainting_model, came
     assert gradient.isfinite().all() and scalars["guidance_dropped"] == 0
 
 
-def test_training_resumes_bit_for_bit(small_scene, tiny_model, tiny_inpainting_model, tmp_path, monkeypatch):
+def test_training_resumes_bit_for_bit(small_scene, tiny_model, tiny_inpainting_model, tmp_path):
     flags = (
         *("--iterations", 10, *BUSY, "--checkpoint_interval", 5, "--guidance_gate", "off"),
         *("--lambda_sds", 0.2, "--guidance", "rectified", "--guidance_model", tiny_model),
@@ -76,19 +75,7 @@ def test_training_resumes_bit_for_bit(small_scene, tiny_model, tiny_inpainting_m
         *("--guidance_from", 0, "--guidance_interval", 2, "--guidance_warmup", 0),
     )
     run_train(small_scene, tmp_path / "whole", *flags)
-    original = train.save_checkpoint
-
-    class Stop(Exception):
-        pass
-
-    def stopping(model_path: Path, state: dict, keep: set[int]) -> None:
-        original(model_path, state, keep)
-        raise Stop
-
-    monkeypatch.setattr(train, "save_checkpoint", stopping)
-    with pytest.raises(Stop):
-        run_train(small_scene, tmp_path / "broken", *flags)
-    monkeypatch.setattr(train, "save_checkpoint", original)
+    break_off(small_scene, tmp_path / "broken", *flags)
     run_train(small_scene, tmp_path / "broken", *flags, "--resume")
     assert ply(tmp_path / "whole", 10) == ply(tmp_path / "broken", 10)
     first, *guided = csv.DictReader((tmp_path / "whole" / "guidance.csv").open())

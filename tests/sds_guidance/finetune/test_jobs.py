@@ -13,9 +13,10 @@ from scene.cameras import Camera
 from sds_guidance import GuidanceOptions, View, load_guidance
 from sds_guidance.embedding import Placeholder, read_embedding, save_embedding
 from sds_guidance.finetune.program import finetune
-from sds_guidance.lora import add_lora, read_lora, save_lora
+from sds_guidance.lora import read_lora
 from sds_guidance.prior import load_prior
 from sds_guidance.text import encode_prompts, load_text_encoder
+from tests.sds_guidance.fakes import save_random_lora
 from tests.sds_guidance.runs import cpu_run
 from utils.errors import UserError, Warnings
 
@@ -84,13 +85,7 @@ def test_a_lora_lowers_the_loss_and_guides(options, tiny_model, tmp_path, precis
 
 def test_a_merged_lora_gives_the_output_of_the_trained_one_and_leaves_the_base_weights(tiny_model, tmp_path):
     unet = UNet2DConditionModel.from_pretrained(tiny_model, subfolder="unet")
-    add_lora(unet, 4, "unet")
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in unet.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
-    save_lora(tmp_path, {"unet": unet})
+    save_random_lora(unet, tmp_path)
 
     base = weights(tiny_model, "unet")
     inside = {name.replace(".base_layer", ""): tensor for name, tensor in unet.state_dict().items()}

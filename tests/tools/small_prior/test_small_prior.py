@@ -27,14 +27,6 @@ COLOURS = {"red": (220, 20, 20), "blue": (20, 20, 220)}
 CAPTIONS = ["a red wooden cup seen from the left", "two blue metal cups"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """Boxes and bars in two colours on a grey floor; twelve to train on, four in each held-out split."""
