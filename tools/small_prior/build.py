@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -31,6 +31,8 @@ from utils.run_folder import resumes, versions
 
 COPIES = 2
 """Changed copies of each picture that the U-Net learns from; captions stay true of them."""
+UNET_GOES = ("unet", "unet_again", "unet_third")
+"""Folders of the U-Net's goes, one from the end of the other."""
 MAY_DIFFER = frozenset({"output", "stage", "samples", "sample_steps", "judge_steps"})
 WEIGHTS = {
     "unet": UNet2DConditionModel,
@@ -64,7 +66,7 @@ def build(options: BuildOptions) -> Path:
     if options.stage != "all":
         return base
     model = folder / "model"
-    release(train_unet(options, base), model)
+    release(train_decoder(options, train_unet(options, base)), model)
     measured = evaluate(
         EvaluateOptions(
             model=str(model),
@@ -147,54 +149,89 @@ def train_vae(options: BuildOptions, pictures: dict[str, Pictures], base: Path, 
 def train_unet(options: BuildOptions, base: Path) -> Path:
     """Trains the U-Net from scratch, by the same program that fine-tunes, and returns the finished model.
 
-    A second go from half the learning rate follows (a warm restart, Loshchilov and Hutter 2017); it learns
-    from the latents of the first.
+    Further goes from half the learning rate follow (warm restarts, Loshchilov and Hutter 2017), each with
+    crops of its own.
     """
     if not (base / "unet").is_dir():
         torch.manual_seed(options.seed)
         new_scheduler().save_pretrained(base / "scheduler")
         new_unet().save_pretrained(base / "unet")
-    first, second = base.parent / "unet", base.parent / "unet_again"
-    _denoise(options, base, first, options.unet_steps, options.unet_minutes, learning_rate=1e-3)
-    steps, minutes = options.unet_again_steps, options.unet_again_minutes
-    _denoise(options, first / "model", second, steps, minutes, learning_rate=5e-4)
-    return second / "model"
-
-
-def _denoise(
-    options: BuildOptions, start: Path, folder: Path, steps: int, minutes: float, learning_rate: float
-) -> None:
-    """Trains the U-Net of the model `start` into `folder`, unless that is done."""
-    if (folder / "model").is_dir():
-        return
-    finetune(
-        FinetuneOptions(
-            model_path=str(folder),
-            data=options.data,
-            guidance_model=str(start),
-            method="full",
-            caption_dropout=0.1,
-            cache=str(folder.parent / "latents"),
-            device="cpu",
-            resume=True,
-            validation_pictures=64,
-            samples=0,
-            preprocessing=PreprocessingOptions(
-                resolution=RESOLUTION, augmented_copies=COPIES, augment_flip=True, augment_crop=0.06
-            ),
-            training=TrainingOptions(
-                steps=steps,
-                minutes=minutes,
-                batch_size=options.unet_batch,
-                learning_rate=learning_rate,
-                lr_warmup=100,
-                ema=0.998,
-                checkpoint_interval=200,
-                precision=options.precision,
-                seed=options.seed,
-            ),
-        )
+    model = _finetuned(
+        options,
+        base,
+        UNET_GOES[0],
+        steps=options.unet_steps,
+        minutes=options.unet_minutes,
+        batch_size=options.unet_batch,
+        learning_rate=1e-3,
     )
+    for go, name in enumerate(UNET_GOES[1:], start=1):
+        model = _finetuned(
+            options,
+            model,
+            name,
+            steps=options.unet_again_steps,
+            minutes=options.unet_again_minutes,
+            batch_size=options.unet_batch,
+            learning_rate=5e-4,
+            seed=options.seed + go,
+        )
+    return model
+
+
+def train_decoder(options: BuildOptions, model: Path) -> Path:
+    """Trains the decoder of the model's VAE on squared errors, which the round trip's PSNR counts; the
+    latents, and with them what the U-Net knows, stay."""
+    return _finetuned(
+        options,
+        model,
+        "decoder",
+        train="vae_decoder",
+        steps=options.decoder_steps,
+        minutes=options.decoder_minutes,
+        batch_size=options.vae_batch,
+        learning_rate=4e-4,
+    )
+
+
+def _finetuned(
+    options: BuildOptions,
+    start: Path,
+    name: str,
+    *,
+    train: Literal["unet", "vae_decoder"] = "unet",
+    seed: int | None = None,
+    **training: Any,
+) -> Path:
+    """The model `start` after fine-tuning a part of it in the folder `name`, unless that is done."""
+    folder = Path(options.output) / name
+    if not (folder / "model").is_dir():
+        finetune(
+            FinetuneOptions(
+                model_path=str(folder),
+                data=options.data,
+                guidance_model=str(start),
+                method="full",
+                train=train,
+                caption_dropout=0.1,
+                device="cpu",
+                resume=True,
+                validation_pictures=64,
+                samples=0,
+                preprocessing=PreprocessingOptions(
+                    resolution=RESOLUTION, augmented_copies=COPIES, augment_flip=True, augment_crop=0.06
+                ),
+                training=TrainingOptions(
+                    lr_warmup=100,
+                    ema=0.998,
+                    checkpoint_interval=200,
+                    precision=options.precision,
+                    seed=options.seed if seed is None else seed,
+                    **training,
+                ),
+            )
+        )
+    return folder / "model"
 
 
 def new_unet() -> Any:

@@ -19,6 +19,8 @@ STAGES = {
     "clip": "CLIP",
     "unet": "U-Net",
     "unet_again": "U-Net, second go",
+    "unet_third": "U-Net, third go",
+    "decoder": "VAE's decoder",
 }
 
 
@@ -74,8 +76,8 @@ guidance runs and is tested without a network and without a GPU; it is no substi
 
 Weights, in half precision: {weights}.
 The VAE learnt from random crops, then from whole pictures, half of them mirrored; the towers from pictures
-that were mirrored, moved, zoomed and brightened a little; the U-Net from each picture and two mirrored or
-slightly cropped copies.
+that were mirrored, moved, zoomed and brightened a little; the U-Net, in three goes, and last the decoder
+alone, from each picture and two mirrored or slightly cropped copies.
 The U-Net predicts the velocity; latents are 4 x 16 x 16 with mean 0 and deviation 1.
 
 ## How it was made
@@ -131,7 +133,7 @@ def _made(record: dict[str, Any], measured: dict[str, Any]) -> list[str]:
     flags = [
         f"--{name} {value:g}" if isinstance(value, int | float) else f"--{name} {value}"
         for name, value in options.items()
-        if name.startswith(("vae_", "clip_", "unet_", "seed", "precision")) and value
+        if name.startswith(("vae_", "clip_", "unet_", "decoder_", "seed", "precision")) and value
     ]
     lines = []
     for made in record["sets"]:

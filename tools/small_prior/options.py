@@ -49,11 +49,15 @@ class BuildOptions:
     unet_minutes: float = 0.0
     """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
     unet_again_steps: int = 7000
-    """Steps of the U-Net in a second go, from half the learning rate of the first."""
+    """Steps of the U-Net in each of two further goes, from half the learning rate of the first."""
     unet_again_minutes: float = 0.0
-    """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
+    """End each of them after so many minutes, if that is earlier (results then vary). 0: no limit."""
     unet_batch: int = 32
     """Latents in a step of the U-Net."""
+    decoder_steps: int = 1100
+    """Steps of the VAE's decoder at the end, from latents that stay."""
+    decoder_minutes: float = 0.0
+    """End this stage after so many minutes, if that is earlier (results then vary). 0: no limit."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format inside the networks while they learn; bfloat16 pays on processors that compute in it."""
     samples: int = 200
@@ -71,9 +75,10 @@ class BuildOptions:
             raise UserError("--output FOLDER is needed: for checkpoints, logs and the finished model")
         for flag in ("vae_steps", "vae_batch", "vae_whole_steps", "vae_whole_batch"):
             demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
-        for flag in ("clip_steps", "unet_steps", "unet_again_steps", "unet_batch", "judge_steps"):
+        for flag in ("clip_steps", "unet_steps", "unet_again_steps", "unet_batch", "decoder_steps"):
             demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
-        for flag in ("vae_minutes", "clip_minutes", "unet_minutes", "unet_again_minutes"):
+        demand(self.judge_steps >= 1, "judge_steps", self.judge_steps, "1 or more")
+        for flag in ("vae_minutes", "clip_minutes", "unet_minutes", "unet_again_minutes", "decoder_minutes"):
             demand(getattr(self, flag) >= 0, flag, getattr(self, flag), "0 or more")
         for flag in ("clip_batch", "samples", "sample_steps"):
             demand(getattr(self, flag) >= 2, flag, getattr(self, flag), "2 or more")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 from transformers import CLIPTokenizer
 
@@ -188,6 +189,7 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
         unet_steps=2,
         unet_again_steps=3,
         unet_batch=2,
+        decoder_steps=4,
         samples=2,
         sample_steps=2,
         judge_steps=2,
@@ -206,7 +208,17 @@ def test_one_command_builds_a_model_with_its_card(data, tmp_path):
     again = json.loads((tmp_path / "build" / "unet_again" / "settings.json").read_text())["options"]
     assert again["guidance_model"] == str(tmp_path / "build" / "unet" / "model")
     assert (again["training"]["steps"], again["training"]["learning_rate"]) == (3, 5e-4)
-    assert "| U-Net, second go | 3 |" in (model / "README.md").read_text()
+    third = json.loads((tmp_path / "build" / "unet_third" / "settings.json").read_text())["options"]
+    assert third["guidance_model"] == str(tmp_path / "build" / "unet_again" / "model")
+    assert third["training"]["seed"] != again["training"]["seed"]  # other crops
+    card = (model / "README.md").read_text()
+    assert "| U-Net, third go | 3 |" in card and "| VAE's decoder | 4 |" in card
+    before, after = (
+        AutoencoderKL.from_pretrained(str(folder / "vae")).state_dict()
+        for folder in (tmp_path / "build" / "unet_third" / "model", tmp_path / "build" / "decoder" / "model")
+    )
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"decoder", "post_quant_conv"}
     weights = {path: path.read_bytes() for path in model.glob("*/*.safetensors")}
     assert build(options) == model  # nothing is trained again
     assert weights == {path: path.read_bytes() for path in model.glob("*/*.safetensors")}
