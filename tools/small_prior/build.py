@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTokenizer
 
 from sds_guidance.finetune.options import FinetuneOptions
 from sds_guidance.finetune.preprocessing import PreprocessingOptions
@@ -23,9 +20,9 @@ from tools.small_prior.contrastive import TEXT_WIDTH, Matching, new_clip, save_t
 from tools.small_prior.evaluation import evaluate
 from tools.small_prior.options import RESOLUTION, BuildOptions, EvaluateOptions
 from tools.small_prior.pictures import FAMILIES, INSTANCES, TRAIN, Pictures, load_pictures
+from tools.small_prior.release import release
 from tools.small_prior.tokenizer import learn_tokenizer
 from utils.errors import Warnings
-from utils.files import write_json
 from utils.options import save_settings, to_plain
 from utils.run_folder import resumes, versions
 
@@ -34,12 +31,6 @@ COPIES = 2
 UNET_GOES = ("unet", "unet_again", "unet_third")
 """Folders of the U-Net's goes, one from the end of the other."""
 MAY_DIFFER = frozenset({"output", "stage", "samples", "sample_steps", "judge_steps"})
-WEIGHTS = {
-    "unet": UNet2DConditionModel,
-    "vae": AutoencoderKL,
-    "text_encoder": CLIPTextModelWithProjection,
-    "image_encoder": CLIPVisionModelWithProjection,
-}
 
 
 def build(options: BuildOptions) -> Path:
@@ -260,43 +251,6 @@ def new_scheduler() -> Any:
         clip_sample=False,
         set_alpha_to_one=False,
     )
-
-
-def release(trained: Path, target: Path) -> None:
-    """Copies a diffusers folder with its weights in half precision; it appears when it is whole."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for part in sorted(path for path in trained.iterdir() if path.is_dir()):
-        if part.name in WEIGHTS:
-            network: Any = WEIGHTS[part.name].from_pretrained(str(part), local_files_only=True)
-            network.half().save_pretrained(temporary / part.name)
-            _forget_origin(temporary / part.name / "config.json")
-        else:
-            shutil.copytree(part, temporary / part.name)
-    write_json(
-        temporary / "model_index.json",
-        {
-            "_class_name": "StableDiffusionPipeline",
-            "feature_extractor": ["transformers", "CLIPImageProcessor"],
-            "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
-            "requires_safety_checker": False,
-            "safety_checker": [None, None],
-            "scheduler": ["diffusers", "DDIMScheduler"],
-            "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
-            "tokenizer": ["transformers", "CLIPTokenizer"],
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-        },
-    )
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
-
-
-def _forget_origin(config: Path) -> None:
-    """Takes out where the weights were loaded from: a path of the machine that built them."""
-    settings = json.loads(config.read_text(encoding="utf-8"))
-    settings.pop("_name_or_path", None)
-    write_json(config, settings)
 
 
 def held_out(pictures: dict[str, Pictures]) -> dict[str, Pictures]:

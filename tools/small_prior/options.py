@@ -116,3 +116,37 @@ class EvaluateOptions:
         for flag in ("samples", "sample_steps"):
             demand(getattr(self, flag) >= 2, flag, getattr(self, flag), "2 or more")
         demand(self.judge_steps >= 1, "judge_steps", self.judge_steps, "1 or more")
+
+
+@dataclass
+class InpaintOptions:
+    """Trains the inpainting sibling of a small prior, for --guidance rectified."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-d"])] = ()
+    """Folders of captioned pictures with splits."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
+    """Folder for checkpoints and the log, and the finished model in model/."""
+    model: str = "small"
+    """The model to start from, as --guidance_model has it; both are used together."""
+    masks: int = 2
+    """Masks under which each picture is shown."""
+    steps: int = 1500
+    """Steps of the U-Net."""
+    minutes: float = 0.0
+    """End after so many minutes of training, if that is earlier (results then vary). 0: no limit."""
+    batch_size: int = 32
+    """Latents in a step."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """As build has it."""
+    seed: int = 0
+    """Seed of all randomness."""
+
+    def check(self) -> None:
+        """Raises `UserError` naming the first flag whose value makes no sense."""
+        if not self.data:
+            raise UserError("--data FOLDER is needed: captioned pictures to learn from")
+        if not self.output:
+            raise UserError("--output FOLDER is needed: for checkpoints, log and the finished model")
+        for flag in ("masks", "steps", "batch_size"):
+            demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "1 or more")
+        demand(self.minutes >= 0, "minutes", self.minutes, "0 or more")
