@@ -13,15 +13,17 @@ DEMO_PROMPT ?= a still life of a vase of flowers, a teapot, a bowl of fruit and 
 DEMO_GUIDED := $(if $(wildcard sds_guidance/small/unet/*.safetensors),$(DEMO)/guided)
 DEMO_MODELS := $(DEMO)/unguided $(DEMO_GUIDED)
 TRAIN_DEMO := $(BIN)/python train.py -s examples/still_life --eval --n_views $(DEMO_VIEWS) \
-	--iterations $(DEMO_ITERATIONS) --test_iterations $(DEMO_ITERATIONS) --overwrite
+	--iterations $(DEMO_ITERATIONS) --test_iterations $(DEMO_ITERATIONS) --preset reference --overwrite
 
-.PHONY: help demo test test-fast regression lint clean
+.PHONY: help demo test test-fast regression proof proof-quick lint clean
 
 help:
 	@echo "make demo       set up, train on six photographs of the example scene, show the result on a page"
 	@echo "make test       set up, check style and types, run all tests"
 	@echo "make test-fast  the tests without the slow ones"
 	@echo "make regression the published figures of the fern from few photographs (half an hour; ../shared/data)"
+	@echo "make proof      the tables of docs/results.md: does a prior help? (hours; goes on where it was stopped)"
+	@echo "make proof-quick the same in minutes, with figures that mean nothing: whether all of it works"
 	@echo "make clean      remove the demo's output"
 
 $(VENV)/installed: requirements.txt constraints.txt
@@ -59,6 +61,13 @@ test-fast: $(VENV)/installed-dev
 
 regression: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m long
+
+# make PROOF=--plan_only proof says how long it will take; PROOF="--parts core --seeds 0" does a part.
+proof: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/proof.py --docs docs/results.md $(PROOF)
+
+proof-quick: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/proof.py --quick $(PROOF)
 
 clean:
 	rm -rf output/demo

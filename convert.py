@@ -17,13 +17,12 @@ from typing import Annotated
 import pycolmap
 import tyro
 
-from scene.fitting import WIDEST
 from scene.photographs import stored_size
+from scene.structure_from_motion import FEWEST, largest_model
 from utils.errors import UserError, demand, run_program
 from utils.options import parse
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
-FEWEST = 3  # photographs; from two, focal length and shape cannot be told apart
 REFUSED = {
     "--no_gpu": "everything runs on the CPU",
     "--skip_matching": "poses that are already there need no convert.py; give their dataset to train.py",
@@ -151,50 +150,6 @@ def convert(folder: Path, names: list[str], output: Path, seed: int) -> Conversi
         points=model.num_points3D(),
         error=model.compute_mean_reprojection_error(),
     )
-
-
-def largest_model(folder: Path, names: list[str], work: Path, seed: int) -> pycolmap.Reconstruction:
-    """The model with most registered photographs.
-
-    Args:
-        work: an empty folder for the database.
-
-    Raises:
-        UserError: no two photographs share enough to start from.
-    """
-    database = work / "database.db"
-    pycolmap.set_random_seed(seed)
-    one_size = len({stored_size(folder / name)[:2] for name in names}) == 1
-    sharing = pycolmap.CameraMode.SINGLE if one_size else pycolmap.CameraMode.AUTO
-    reading = pycolmap.ImageReaderOptions(camera_model="OPENCV")
-    print(f"finding features in {len(names)} photographs")
-    # listed first, because extraction numbers new photographs in the order in which its threads finish
-    pycolmap.Database.open(database).close()
-    pycolmap.import_images(database, folder, sharing, names, reading)
-    pycolmap.extract_features(
-        database,
-        folder,
-        names,
-        sharing,
-        reading,
-        pycolmap.FeatureExtractionOptions(max_image_size=WIDEST),
-        pycolmap.Device.cpu,
-    )
-    print(f"matching {len(names) * (len(names) - 1) // 2} pairs")
-    verification = pycolmap.TwoViewGeometryOptions()
-    verification.ransac.random_seed = seed
-    pycolmap.match_exhaustive(database, verification_options=verification, device=pycolmap.Device.cpu)
-    print("finding poses")
-    # one thread: the same bits on every machine
-    mapping = pycolmap.IncrementalPipelineOptions(random_seed=seed, min_model_size=FEWEST, num_threads=1)
-    (work / "models").mkdir()
-    models = pycolmap.incremental_mapping(database, folder, work / "models", mapping)
-    if not models:
-        raise UserError(
-            f"none of the {len(names)} photographs in {folder} could be registered: they share too little. "
-            "Take them from nearby places, in focus, with most of each picture seen in the next one too"
-        )
-    return max(models.values(), key=lambda model: model.num_reg_images())
 
 
 if __name__ == "__main__":

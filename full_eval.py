@@ -5,7 +5,8 @@ python full_eval.py --protocol every8 --data ../shared/data --scenes fern fox --
 python full_eval.py --from output/eval/results.json --cell fern/3_views/plain_7k/seed_0
 
 Every cell is train.py, render.py and metrics.py as a user runs them. Its record is written when it is done;
-a stopped evaluation goes on where it was. The output folder gets results.json, tables.md and tables.tex.
+a stopped evaluation goes on where it was. The output folder gets results.json, tables.md, tables.tex and a
+page of all that, report.html.
 """
 
 from __future__ import annotations
@@ -16,31 +17,37 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from protocols import ray_engine
 from protocols.cells import Cell, known_record, run_cell
+from protocols.page import report_page
 from protocols.report import latex, markdown, tables
 from protocols.reproduce import recorded, reproduce
 from protocols.schedule import estimated_memory, estimated_seconds, machine_memory, run_cells, shown_time
 from protocols.selection import PROTOCOLS, find_scenes, prepare
 from protocols.variants import DEFAULT, read_variants
+from protocols.visibility import Visibility
 from training.options import Options as TrainOptions
+from training.presets import read_options
 from utils.errors import UserError, demand, run_program
 from utils.files import write_json, write_text
 from utils.options import parse
-from utils.reference_flags import REFUSED
 
 
 @dataclass
 class Options:
     """Measures variants of training on the field's scenes, or on your own, by one protocol."""
 
-    protocol: Literal["llff", "dtu", "blender8", "mip360_fsgs", "mip360_rf", "tandt_db", "every8"] = "every8"
+    protocol: Literal[
+        "llff", "dtu", "blender8", "mip360_fsgs", "mip360_rf", "tandt_db", "objects", "every8"
+    ] = "every8"
     """Which photographs train and test, at which size, scored how (docs/protocols.md)."""
     data: str = "data"
     """Folder of the protocol's scenes, as tools/download.py fills it."""
@@ -60,14 +67,25 @@ class Options:
     """The variant from which differences are taken; by default the first."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the trainings."""
+    pose_source: Literal["all", "train"] = "all"
+    """Poses of the dataset, from all its photographs, or SfM of the training photographs alone, against whose
+    model the test photographs are localised."""
+    reference_iterations: int = 3000
+    """Iterations of a model of all photographs, one for each scene, whose depth says which pixels how many
+    training photographs see; 0: no such model, and no scores by visibility."""
     lpips_net: Literal["vgg", "alex", "squeeze", "none"] = "vgg"
     """As metrics.py has it."""
     lpips_weights: str = ""
     """As metrics.py has it."""
     jobs: int = 1
-    """How many cells run at a time; they share the processor's cores."""
+    """How many cells run at a time on a machine; they share the processor's cores."""
     memory: float = 0.0
-    """GB of main memory for cells that run together; 0: four fifths of the machine's."""
+    """GB of main memory for cells that run together; 0: four fifths of the machine's, or with Ray what it
+    says that a machine has."""
+    engine: Literal["local", "ray"] = "local"
+    """Where cells run: on this machine, or on a Ray cluster (docs/protocols.md)."""
+    ray_address: str = ""
+    """With --engine ray, the cluster's address, host:6379 say; by default one is started on this machine."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """As train.py has it."""
     output: str = "output/eval"
@@ -83,8 +101,14 @@ class Options:
         demand(bool(self.seeds) and min(self.seeds) >= 0, "seeds", str(self.seeds), "numbers from 0")
         names = ", ".join(self.variants)
         demand(self.baseline in ("", *self.variants), "baseline", self.baseline, f"one of {names}")
+        iterations = self.reference_iterations
+        demand(iterations >= 0, "reference_iterations", iterations, "0 (none) or more")
         demand(self.jobs >= 1, "jobs", self.jobs, "1 or more")
         demand(self.memory >= 0, "memory", self.memory, "0 (most of the machine's) or more gigabytes")
+        if self.engine == "ray" and self.memory:
+            raise UserError("--memory: each machine of Ray has its own budget; see `ray start --memory`")
+        if self.ray_address and self.engine != "ray":
+            raise UserError("--ray_address is for --engine ray, which is not given")
         if self.cell and not self.from_:
             raise UserError("--cell names a cell of --from, which is not given")
 
@@ -104,7 +128,8 @@ def main(options: Options) -> None:
     cells = planned(options)
     output = Path(options.output).absolute()
     found = {cell: known_record(output, cell) for cell in cells}
-    records = {cell: record for cell, record in found.items() if record}
+    visibility = Visibility(output, options.reference_iterations, options.device)
+    records = {cell: visibility.added(cell, record) for cell, record in found.items() if record}
     missing = [cell for cell in cells if cell not in records]
     failures: dict[Cell, UserError] = {}
     print(
@@ -117,28 +142,57 @@ def main(options: Options) -> None:
             failures[cell] = result
             print(f"{cell.name}: failed: {result}", flush=True)
         else:
-            records[cell] = result
+            records[cell] = visibility.added(cell, result)
             write_tables(cells, records, options)
             psnr = f"{result['scores']['PSNR']:.2f} dB in {shown_time(result['process_seconds'])}"
             more = f"; {len(missing)} to go, {left(missing, records, options)}" if missing else ""
             print(f"{cell.name}: {psnr}{more}", flush=True)
 
-    each = max((os.cpu_count() or 1) // options.jobs, 1)
-    threads = {"torch": each, "numba": each} if options.jobs > 1 else None
-    run_cells(
-        list(missing),
-        lambda cell: run_cell(cell, output, options.device, threads),
-        done,
-        jobs=options.jobs,
-        memory=options.memory or 0.8 * machine_memory(),
-        need=lambda cell: estimated_memory(cell, records),
-    )
+    run_missing(list(missing), done, records, output, options)
     if records:
         print(write_tables(cells, records, options), end="")
     if failures:
         names = "\n  ".join(f"{cell.name}: {failure}" for cell, failure in failures.items())
         count = f"{len(failures)} of {len(cells)} cells failed"
         raise UserError(f"{count}; the same command tries them again:\n  {names}")
+
+
+def run_missing(
+    missing: Sequence[Cell],
+    done: Callable[[Cell, dict[str, Any] | UserError], None],
+    records: dict[Cell, dict[str, Any]],
+    output: Path,
+    options: Options,
+) -> None:
+    """Runs cells on the engine that was asked for.
+
+    Args:
+        missing: the cells.
+        done: takes each one's result or failure.
+        records: of the finished ones, growing; memory is estimated by them.
+        output: the folder of all cells.
+        options: the flags.
+
+    Raises:
+        UserError: there is no Ray, or none answers.
+    """
+
+    def need(cell: Cell) -> float:
+        return estimated_memory(cell, records)
+
+    if options.engine == "ray" and missing:
+        with ray_engine.cluster(options.ray_address):
+            each = ray_engine.cores_of_a_cell(options.jobs)
+            threads = {"torch": each, "numba": each}
+            run = partial(run_cell, output=output, device=options.device, threads=threads)
+            gpu = options.device != "cpu"
+            ray_engine.run_cells(missing, run, done, jobs=options.jobs, need=need, gpu=gpu)
+        return
+    each = max((os.cpu_count() or 1) // options.jobs, 1)
+    some = {"torch": each, "numba": each} if options.jobs > 1 else None
+    run = partial(run_cell, output=output, device=options.device, threads=some)
+    memory = options.memory or 0.8 * machine_memory()
+    run_cells(missing, run, done, jobs=options.jobs, memory=memory, need=need)
 
 
 def planned(options: Options) -> list[Cell]:
@@ -155,7 +209,7 @@ def planned(options: Options) -> list[Cell]:
         metrics_flags += ["--lpips_weights", str(Path(options.lpips_weights).absolute())]
     metrics_flags += ["--masked_ssim", "image"] * rules.masked
     prepared = {
-        (scene, views): prepare(options.protocol, folder, views)
+        (scene, views): prepare(options.protocol, folder, views, options.pose_source)
         for scene, folder in scenes.items()
         for views in options.views or rules.views
     }
@@ -165,7 +219,7 @@ def planned(options: Options) -> list[Cell]:
             for variant in dict.fromkeys(options.variants):
                 own = variants.words_of(variant, scene)
                 flags = [*ready.flags, *own, *shlex.split(options.train_flags)]
-                chosen = checked(flags, scenes[scene])
+                chosen = checked(flags, scenes[scene], ready.split and len(ready.split[0]))
                 cells.append(
                     Cell(
                         protocol=options.protocol,
@@ -181,18 +235,24 @@ def planned(options: Options) -> list[Cell]:
                         iterations=chosen.iterations,
                         guided=chosen.guidance.lambda_sds > 0,
                         pixels=ready.pixels,
+                        pose_source=options.pose_source,
                     )
                 )
     return cells
 
 
-def checked(flags: Sequence[str], source: Path) -> TrainOptions:
+def checked(flags: Sequence[str], source: Path, photographs: int | None = None) -> TrainOptions:
     """What train.py would make of the flags.
+
+    Args:
+        flags: without the scene's folder.
+        source: that folder.
+        photographs: how many train; None: as the flags say.
 
     Raises:
         UserError: a value is not allowed. An unknown flag ends the program with tyro's own message.
     """
-    options = parse(TrainOptions, ["-s", str(source), *flags], REFUSED)
+    options = read_options(["-s", str(source), *flags], photographs)
     options.check()
     return options
 
@@ -205,14 +265,17 @@ def left(missing: Sequence[Cell], records: dict[Cell, dict[str, Any]], options: 
 
 
 def write_tables(cells: Sequence[Cell], records: dict[Cell, dict[str, Any]], options: Options) -> str:
-    """Writes results.json, tables.md and tables.tex into the output folder; returns the Markdown."""
+    """Writes results.json, tables and page into the output folder; returns the Markdown."""
     output = Path(options.output)
     ordered = {cell: records[cell] for cell in cells if cell in records}
-    found = tables(cells, ordered, options.baseline or options.variants[0])
+    baseline = options.baseline or options.variants[0]
+    found = tables(cells, ordered, baseline)
     text = markdown(found, ordered)
-    write_json(output / "results.json", {"pose_source": "all", "records": list(ordered.values())})
+    results = {"pose_source": options.pose_source, "records": list(ordered.values())}
+    write_json(output / "results.json", results)
     write_text(output / "tables.md", text)
     write_text(output / "tables.tex", latex(found, ordered))
+    write_text(output / "report.html", report_page(found, cells, ordered, baseline, output))
     return text
 
 

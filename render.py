@@ -4,7 +4,8 @@ python render.py -m output/fern
 python render.py -m output/fern --skip_train --orbit
 
 Writes `{train,test}/ours_N/{renders,gt}/00000.png`, numbered in the order of the scene's cameras, and
-`orbit/ours_N.mp4`. metrics.py scores what lies under `test`.
+`orbit/ours_N.mp4`. metrics.py scores what lies under `test`. Views that the model's `exposure.json`
+names are shown in the exposure of their photograph.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from gaussian_renderer import Rendering, choose_engine, render
 from scene.camera_paths import orbit
 from scene.cameras import Camera
 from scene.dataset import Scene, SceneOptions, load_scene
+from scene.exposure import expose, load_exposures
 from scene.gaussians import load_ply
 from scene.model_folder import find_ply, saved_scene_options
 from utils.errors import UserError, Warnings, run_program
@@ -42,9 +44,8 @@ REFUSED = {
     "--compute_cov3D_python": "both engines compute covariances themselves",
     "--debug": "leave it out",
     "--sh_degree": "the PLY says which degree it has",
-    "--depths": "depth maps are not there yet",
-    "-d": "depth maps are not there yet",
-    "--train_test_exp": "exposure compensation is not there yet",
+    "--depths": "depth maps are for training; leave it out",
+    "-d": "depth maps are for training; leave it out",
     "--data_device": "photographs are kept as bytes in main memory",
 }
 """Flags of the reference that this program does not honour, and what to do instead."""
@@ -66,6 +67,8 @@ class Options:
     """White background, even if trained on black."""
     eval: bool = False
     """Split off test views, even if trained on all."""
+    train_test_exp: bool = False
+    """Train views are those of --train_test_exp, and test views count in their right half."""
     antialiasing: bool = False
     """Dim Gaussians smaller than a pixel, even if the PLY does not say so (the reference's never does)."""
     iteration: int = -1
@@ -106,13 +109,19 @@ def main(options: Options) -> None:
         engine=engine,
         antialiased=info.antialiased or options.antialiasing,
     )
+    exposures = load_exposures(model_path)
+
+    def picture(camera: Camera) -> Tensor:
+        rgb = look(camera).rgb
+        return expose(rgb, exposures[camera.name].to(rgb)) if camera.name in exposures else rgb
+
     for split, cameras, skipped in (
         ("train", scene.train_cameras, options.skip_train),
         ("test", scene.test_cameras, options.skip_test),
     ):
         if not skipped:
             folder = model_path / split / f"ours_{iteration}"
-            render_views(look, cameras, background, folder, options.quiet)
+            render_views(picture, cameras, background, folder, options.quiet)
     if options.orbit:
         path = model_path / "orbit" / f"ours_{iteration}.mp4"
         write_video(path, orbit_frames(look, scene, options.quiet), FRAMES_PER_SECOND)
@@ -126,14 +135,14 @@ def scene_to_render(options: Options) -> SceneOptions:
     The points to start from are the model's own `input.ply`: the file that they came from may be gone.
     """
     model_path = Path(options.model_path)
-    names = ("source_path", "images", "resolution", "white_background", "eval")
+    names = ("source_path", "images", "resolution", "white_background", "eval", "train_test_exp")
     given = {name: value for name in names if (value := getattr(options, name))}
     points = model_path / "input.ply"
     return replace(saved_scene_options(model_path), **given, init_ply=str(points) if points.is_file() else "")
 
 
 def render_views(
-    look: Callable[[Camera], Rendering],
+    picture: Callable[[Camera], Tensor],
     cameras: Sequence[Camera],
     background: Tensor,
     folder: Path,
@@ -150,7 +159,7 @@ def render_views(
         (folder / side).mkdir(parents=True)
     for index, camera in enumerate(tqdm(cameras, desc=str(folder), disable=quiet)):
         target, weight = camera.own_photograph.target(background, background.device)
-        write_png(folder / "renders" / f"{index:05d}.png", look(camera).rgb)
+        write_png(folder / "renders" / f"{index:05d}.png", picture(camera))
         write_png(folder / "gt" / f"{index:05d}.png", target)
         if weight is not None:
             write_png(folder / "masks" / f"{index:05d}.png", weight.expand(3, -1, -1))

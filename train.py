@@ -11,7 +11,7 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from tqdm import tqdm
 from gaussian_renderer import Engine, Rendering, choose_engine, render
 from scene.cameras import Camera
 from scene.dataset import Scene, load_scene
+from scene.dropout import dropout_rate, opacity_factors
+from scene.floaters import remove_floaters
 from scene.model_folder import save_model, write_reference_files
 from scene.optimisers import position_lr
 from scene.training_state import TrainingState
@@ -31,6 +33,7 @@ from sds_guidance.guidance_log import GuidanceLog
 from sds_guidance.pilot import Look
 from training.guidance import gated, make_guidance, settle_gate, settle_interval, view_from
 from training.options import MAY_DIFFER, Options
+from training.presets import described, read_options
 from training.start import first_state
 from utils.checkpoints import load_newest_checkpoint, save_checkpoint
 from utils.determinism import seed_everything, threads
@@ -38,8 +41,7 @@ from utils.errors import Warnings, run_program
 from utils.image_metrics import any_counts, psnr
 from utils.losses import photometric_loss
 from utils.optional_modules import importable
-from utils.options import add_fact, load_settings, parse, save_settings, to_plain
-from utils.reference_flags import REFUSED
+from utils.options import add_fact, load_settings, save_settings, to_plain
 from utils.run_folder import (
     clear,
     default_model_path,
@@ -75,10 +77,12 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
     run = Run(engine.device, options.seed, command, warnings, model_path, resuming, say)
     guidance = make_guidance(options, scene, run, gate)
 
+    preset = described(options, len(scene.train_cameras))
     if not resuming:
         clear(model_path)
         facts = {"versions": versions(), "threads": threads(), "scene": scene.summary()}
-        save_settings(model_path, options, **facts, guidance=guidance.description if guidance else None)
+        facts |= {"preset": preset, "guidance": guidance.description if guidance else None}
+        save_settings(model_path, options, **facts)
     write_reference_files(model_path, scene, options.scene, options.sh_degree)
     saved = load_newest_checkpoint(model_path, warnings) if resuming else None
     if saved:
@@ -93,6 +97,7 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
         f"{len(state.gaussians['means'])} Gaussians from {scene.points_source}; output in {model_path}"
         + (f"; continuing after iteration {state.iteration}" if saved else "")
     )
+    say(preset)
     warnings.show()
     if guidance and guidance.interval is None:
         say(settle_interval(guidance, options, state, engine))
@@ -133,11 +138,13 @@ def train(
             report(progress, log, state, step, guidance.milliseconds if guidance else 0.0)
         if iteration in options.test_iterations:
             background = options.scene.background(engine.device)
-            look = seeing(options, state, engine, iteration, background)
-            evaluate(look, background, scene, log, iteration, options.quiet)
+            see = seeing(options, state, engine, iteration, background)
+            evaluate(see, state, background, scene, log, options.quiet)
         if iteration in (*options.save_iterations, options.iterations):
             save_model(model_path, iteration, gaussians, options.antialiasing)
-        densify(state, step)
+            if state.exposures:
+                state.exposures.save(model_path)
+        densify(options, state, step, engine)
         if is_checkpoint(options, iteration):
             checkpoint(options, state, guidance, model_path)
         del step  # or its rendering would lie beside the next one's way back
@@ -154,13 +161,15 @@ class Step:
 
     Attributes:
         rendering: of a training view, before the step.
+        rgb: (3, H, W), the same in [0, 1], as its photograph was exposed.
         target, weight: its photograph, and how much each pixel counts; see `Photograph.target`.
-        loss: scalar, photometric and regularisation.
+        loss: scalar, photometric, regularisation, and those on depth.
         guided: the scalars of guidance; empty where it had no turn.
         means_lr: rate at which positions moved, scene units.
     """
 
     rendering: Rendering
+    rgb: Tensor
     target: Tensor
     weight: Tensor | None
     loss: Tensor
@@ -176,7 +185,7 @@ def take_step(
     engine: Engine,
     guidance_log: GuidanceLog | None = None,
 ) -> Step:
-    """The next iteration: view, render, photometric loss, guidance, optimisers."""
+    """The next iteration: view, render, photometric loss, depth losses, guidance, optimisers."""
     iteration, gaussians, densification = state.iteration + 1, state.gaussians, state.densification
     means_lr = position_lr(options.optimiser, iteration, extent)
     background = options.scene.background(engine.device)
@@ -185,35 +194,46 @@ def take_step(
 
     camera = state.views.next()
     see = seeing(options, state, engine, iteration, background)
-    rendering = see(camera, absgrad=options.densification.absgrad)
+    rate = dropout_rate(options.opacity_dropout, iteration, options.iterations)
+    factors = None
+    if rate:
+        factors = opacity_factors(len(gaussians["means"]), rate, state.views.generator).to(engine.device)
+    rendering = see(camera, absgrad=options.densification.absgrad, opacity_factors=factors)
     rendering.rgb.retain_grad()
     target, weight = camera.own_photograph.target(background, engine.device)
-    loss = photometric_loss(rendering.rgb.clamp(max=1), target, weight, options.lambda_dssim)
+    rgb = state.exposed(camera, rendering.rgb).clamp(0, 1)
+    loss = photometric_loss(rgb, target, weight, options.lambda_dssim)
     loss = loss + densification.regularisation(gaussians)
     densification.before_backward(rendering.info)
     loss.backward()
+    if state.depth_losses:
+        loss = loss.detach() + state.depth_losses(iteration, camera, see)
 
     guided = guide(guidance, guidance_log, see, iteration, rendering.rgb) if guidance else {}
     state.step(means_lr)
     state.iteration = iteration
-    return Step(rendering, target, weight, loss, guided, means_lr)
+    return Step(rendering, rgb, target, weight, loss, guided, means_lr)
 
 
-def densify(state: TrainingState, step: Step) -> None:
-    """What follows an iteration's step: statistics, growth, pruning."""
+def densify(options: Options, state: TrainingState, step: Step, engine: Engine) -> None:
+    """What follows an iteration's step: statistics, growth, pruning, floaters."""
     state.densification.after_step(
         state.gaussians, state.optimisers, state.iteration, step.rendering.info, step.means_lr
     )
+    if options.floaters.due(state.iteration):
+        see = seeing(options, state, engine, state.iteration, options.scene.background(engine.device))
+        remove_floaters(options.floaters, see, state)
 
 
 def train_pilot(
     options: Options, scene: Scene, guidance: Guidance | None, engine: Engine, iterations: int
 ) -> Look:
     """A short training from the run's seed that writes nothing; how its model is seen."""
+    options = replace(options, iterations=iterations)
     seed_everything(options.seed)
     state = first_state(options, scene, engine, Warnings())
     while state.iteration < iterations:
-        densify(state, take_step(options, scene.extent, state, guidance, engine))
+        densify(options, state, take_step(options, scene.extent, state, guidance, engine), engine)
     look = seeing(options, state, engine, iterations, options.scene.background(engine.device))
     return partial(view_from, look=look)
 
@@ -277,7 +297,7 @@ def checkpoint(options: Options, state: TrainingState, guidance: Guidance | None
 def report(progress: tqdm, log: TrainingLog, state: TrainingState, step: Step, milliseconds: float) -> None:
     """A row in the log; loss, PSNR, count and guidance's time beside the bar; new warnings above it."""
     value, count = float(step.loss.detach()), len(state.gaussians["means"])
-    quality = psnr(step.rendering.rgb.clamp(max=1), step.target, step.weight)
+    quality = psnr(step.rgb, step.target, step.weight)
     log.write(state.iteration, loss=value, psnr=quality, gaussians=count, **step.guided)
     beside = {"loss": f"{value:.4f}", "psnr": f"{quality:.2f}", "gaussians": count}
     if milliseconds:
@@ -290,11 +310,11 @@ def report(progress: tqdm, log: TrainingLog, state: TrainingState, step: Step, m
 
 @torch.no_grad()
 def evaluate(
-    look: Callable[[Camera], Rendering],
+    see: Callable[[Camera], Rendering],
+    state: TrainingState,
     background: Tensor,
     scene: Scene,
     log: TrainingLog,
-    iteration: int,
     quiet: bool,
 ) -> None:
     """Logs, and says unless `quiet`, the mean PSNR of test and of five training views with any pixel."""
@@ -304,13 +324,15 @@ def evaluate(
         for camera in cameras:
             target, weight = camera.own_photograph.target(background, background.device)
             if any_counts(weight):
-                values.append(psnr(look(camera).rgb.clamp(0, 1), target, weight))
+                values.append(psnr(state.exposed(camera, see(camera).rgb).clamp(0, 1), target, weight))
         if values:
             mean = sum(values) / len(values)
-            log.write(iteration, **{f"{split}_psnr": mean})
+            log.write(state.iteration, **{f"{split}_psnr": mean})
             if not quiet:
-                tqdm.write(f"iteration {iteration}: {split} PSNR {mean:.2f} dB over {len(values)} views")
+                tqdm.write(
+                    f"iteration {state.iteration}: {split} PSNR {mean:.2f} dB over {len(values)} views"
+                )
 
 
 if __name__ == "__main__":
-    run_program(lambda: main(parse(Options, refused=REFUSED), sys.argv))
+    run_program(lambda: main(read_options(sys.argv[1:]), sys.argv))

@@ -4,19 +4,23 @@
     python benchmarks/guidance_modes.py --data ../shared/data --scenes fern-3 --modes none sds --seeds 0
 
 Runs train.py (through `passes.py`, which counts), render.py and metrics.py as a user does, one after the
-other, and prints a table. A run whose figures lie in the output folder already is not repeated. The 42 runs
-of the defaults are meant for about 80 minutes of two cores that do nothing else.
+other (or some at a time, with --jobs), and prints a table. A run whose figures lie in the output folder
+already is not repeated. What steps take is told by short runs at the end, one at a time: nothing else should
+run then. The 42 runs of the defaults are about 80 minutes of two cores.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
+import math
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +96,10 @@ class Options:
     """Short side in pixels of what it sees; 0: the model's own."""
     inpainting_model: str = ""
     """The inpainting model of the same family, which the mode rectified wants."""
+    jobs: int = 1
+    """Runs at a time, which share the processor's cores."""
+    timed_iterations: int = 300
+    """Of short trainings, one at a time, that tell what a step takes; 0: none, that is not told."""
     docs: str = ""
     """A page whose block of measured modes gets the tables; empty: none."""
 
@@ -101,6 +109,8 @@ class Options:
             name, _, views = scene.rpartition("-")
             allowed = f"one of {', '.join(SETTINGS)}, a hyphen and a number of photographs"
             demand(name in SETTINGS and views.isdigit() and int(views) > 0, "scenes", scene, allowed)
+        demand(self.jobs >= 1, "jobs", self.jobs, "1 or more")
+        demand(self.timed_iterations >= 0, "timed_iterations", self.timed_iterations, "0 (none) or more")
         demand(self.guidance_interval >= 1, "guidance_interval", self.guidance_interval, "1 or more")
         if "rectified" in self.modes and not self.inpainting_model:
             raise UserError("--modes rectified needs --inpainting_model")
@@ -125,12 +135,39 @@ def main(options: Options) -> None:
     """Does the runs that are missing, writes the tables after each, and prints them at the end."""
     options.check()
     figures: dict[Run, dict[str, Any]] = {}
-    for run in planned(options):
-        figures[run] = known_or_measured(run, options)
-        write_text(Path(options.output) / REPORT, report(figures, options))
-    print(report(figures, options))
+    runs = planned(options)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for run, found in zip(runs, pool.map(partial(known_or_measured, options=options), runs), strict=True):
+            figures[run] = found
+            write_text(Path(options.output) / REPORT, report(figures, {}, options))
+    text = report(figures, times(options), options)
+    write_text(Path(options.output) / REPORT, text)
+    print(text)
     if options.docs:
-        fill(Path(options.docs), BLOCK, report(figures, options))
+        fill(Path(options.docs), BLOCK, text)
+
+
+def times(options: Options) -> dict[tuple[str, str], float]:
+    """By scene and mode, milliseconds that a guided step takes more than another; of `none`, of a step."""
+    if not options.timed_iterations:
+        return {}
+    short = replace(
+        options,
+        iterations=options.timed_iterations,
+        output=str(Path(options.output) / "timed"),
+        gates=("off",),
+        seeds=options.seeds[:1],
+        jobs=1,
+    )
+    found = {(run.scene, run.mode): known_or_measured(run, short) for run in planned(short)}
+    result = {}
+    for (scene, mode), it in found.items():
+        plain = found.get((scene, "none"), {"training_seconds": math.nan})["training_seconds"]
+        if mode == "none":
+            result[scene, mode] = 1000 * plain / options.timed_iterations
+        elif it["guided_steps"]:
+            result[scene, mode] = 1000 * (it["training_seconds"] - plain) / it["guided_steps"]
+    return result
 
 
 def planned(options: Options) -> list[Run]:
@@ -201,11 +238,13 @@ def measure(run: Run, words: Sequence[str], options: Options) -> dict[str, Any]:
     counts = model.with_suffix(".passes")
     program = ["train.py"] if run.mode == "none" else ["benchmarks/passes.py", str(counts)]
     once = ["--overwrite", "--test_iterations", "-1", "--save_iterations", "-1", "--checkpoint_interval", "0"]
+    each = max((os.cpu_count() or 1) // options.jobs, 1)
+    run_one = partial(call, threads=each if options.jobs > 1 else 0)
     started = time.perf_counter()
-    call(*program, "-s", str(source), *words, *common, *once)
+    run_one(*program, "-s", str(source), "--preset", "reference", *words, *common, *once)
     seconds = time.perf_counter() - started
-    call("render.py", "--skip_train", *common)
-    call("metrics.py", "-m", str(model), *lpips_flags(Path(options.data).absolute()))
+    run_one("render.py", "--skip_train", *common)
+    run_one("metrics.py", "-m", str(model), *lpips_flags(Path(options.data).absolute()))
     for checkpoint in model.glob("chkpnt*.pth"):
         checkpoint.unlink()
     (scores,) = json.loads((model / "results.json").read_text()).values()
@@ -229,9 +268,11 @@ def guided_steps(table: Path) -> int:
     return len(table.read_text().splitlines()) - 1 if table.is_file() else 0
 
 
-def report(figures: dict[Run, dict[str, Any]], options: Options) -> str:
-    """A table for each scene in Markdown."""
-    header = ["mode", "gate", "PSNR", "SSIM", "LPIPS", "PSNR, less none's", "seconds", "guided steps"]
+def report(
+    figures: dict[Run, dict[str, Any]], milliseconds: dict[tuple[str, str], float], options: Options
+) -> str:
+    """A table for each scene in Markdown, of the runs' figures and of `times`."""
+    header = ["mode", "gate", "PSNR", "SSIM", "LPIPS", "PSNR, less none's", "ms", "guided steps"]
     header += ["U-Net", "VAE: in / back / out", "MiB"]
     parts = []
     for scene in dict.fromkeys(run.scene for run in figures):
@@ -241,19 +282,26 @@ def report(figures: dict[Run, dict[str, Any]], options: Options) -> str:
             if run.scene == scene:
                 groups.setdefault((run.mode, run.gate), {})[run.seed] = found
         unguided = groups.get(("none", "off"), {})
-        rows = [_row(mode, gate, by_seed, unguided) for (mode, gate), by_seed in groups.items()]
+        rows = [
+            _row(mode, gate, by_seed, unguided, milliseconds.get((scene, mode), math.nan))
+            for (mode, gate), by_seed in groups.items()
+        ]
         resolution = options.resolution or SETTINGS[name].resolution
         seeds = ", ".join(map(str, sorted({seed for by_seed in groups.values() for seed in by_seed})))
         parts.append(
             f"**{name}**, {views} photographs at `-r {resolution}`, {options.iterations} iterations, "
-            f"`--guidance_model {options.model}`, every {options.guidance_interval} steps guided; mean +- "
-            f"standard deviation over seeds {seeds}:\n\n{markdown_table(header, rows)}"
+            f"`--guidance_model {options.model}`, every {options.guidance_interval} steps guided; "
+            f"mean +- standard deviation over seeds {seeds}:\n\n{markdown_table(header, rows)}"
         )
     return "\n".join(parts)
 
 
 def _row(
-    mode: str, gate: str, by_seed: dict[int, dict[str, Any]], unguided: dict[int, dict[str, Any]]
+    mode: str,
+    gate: str,
+    by_seed: dict[int, dict[str, Any]],
+    unguided: dict[int, dict[str, Any]],
+    milliseconds: float,
 ) -> list[str]:
     """A mode's line under one gate."""
     runs = list(by_seed.values())
@@ -270,7 +318,7 @@ def _row(
         mean_and_spread([it["SSIM"] for it in runs], 3),
         "-" if None in lpips else mean_and_spread(lpips, 3),
         mean_and_spread(gains, 2, signed=True) if gains and mode != "none" else "-",
-        f"{statistics.fmean(it['training_seconds'] + it['gate_seconds'] for it in runs):.0f}",
+        "-" if math.isnan(milliseconds) else f"{milliseconds:.0f}",
         f"{steps / len(runs):.0f}",
         f"{unet:.2f}" if steps else "-",
         " / ".join(f"{number:.2f}" for number in vae) if steps else "-",

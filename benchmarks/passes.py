@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> None:
     """Trains with the flags that follow the first word, and writes the counts to the file that this names."""
     # Only now: who counts in a process of its own has no use for the trainer.
     import train  # noqa: PLC0415
-    from utils.options import parse  # noqa: PLC0415
+    from training.presets import read_options  # noqa: PLC0415
 
     file, *flags = words
     passes: Counter[str] = Counter()
@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> None:
         train_model(*arguments)
 
     with patch.object(train, "train", watched):
-        train.main(parse(train.Options, flags, train.REFUSED), ["train.py", *flags])
+        train.main(read_options(flags), ["train.py", *flags])
     write_json(Path(file), {part: passes[part] for part in PARTS})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,20 @@ from utils.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def call(program: str, *words: str) -> None:
+def call(program: str, *words: str, threads: int = 0) -> None:
     """Runs a program of the repository, so that its memory is its own.
+
+    Args:
+        program: below the repository.
+        words: that follow it.
+        threads: how many it may use; 0: as many as it likes.
 
     Raises:
         UserError: it failed.
     """
-    result = subprocess.run([sys.executable, str(ROOT / program), *words], cwd=ROOT, check=False)
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)) if threads else {}
+    arguments = [sys.executable, str(ROOT / program), *words]
+    result = subprocess.run(arguments, cwd=ROOT, env=os.environ | limits, check=False)
     if result.returncode:
         raise UserError(f"{program} {' '.join(words)} failed with exit code {result.returncode}")
 

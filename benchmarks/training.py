@@ -57,7 +57,8 @@ def measure(name: str, data: Path, output: Path, seed: int) -> dict[str, float]:
     call(
         "train.py",
         *("-s", str(data / dataset), "-m", str(model), *flags, *common, "--lambda_sds", "0"),
-        *("--seed", str(seed), "--overwrite", "--test_iterations", "-1", "--save_iterations", "-1"),
+        *("--preset", "reference", "--seed", str(seed), "--overwrite"),
+        *("--test_iterations", "-1", "--save_iterations", "-1"),
     )
     seconds = time.perf_counter() - started
     call("render.py", "-m", str(model), "--skip_train", *common)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,9 +66,7 @@ class ScoredModel:
 
     def photograph_name(self, view: str) -> str:
         """The name of a view's photograph in the dataset; the view's file name where it is not recorded."""
-        names = self.settings.get("scene", {}).get("test_photographs", [])
-        number = Path(view).stem
-        return names[int(number)] if number.isdigit() and int(number) < len(names) else view
+        return photograph_name(self.settings, view)
 
 
 def read_model(path: Path, name: str) -> ScoredModel:
@@ -110,6 +109,13 @@ def read_model(path: Path, name: str) -> ScoredModel:
         guided_steps=_guided_steps(path / "log.jsonl"),
         video=video if video.is_file() else None,
     )
+
+
+def photograph_name(settings: Mapping[str, Any], view: str) -> str:
+    """What the dataset calls the photograph of a view, 00000.png, by settings.json; the view if unknown."""
+    names = settings.get("scene", {}).get("test_photographs", [])
+    number = Path(view).stem
+    return names[int(number)] if number.isdigit() and int(number) < len(names) else view
 
 
 def iteration_of(method: str) -> int | None:

@@ -1,20 +1,15 @@
-"""The page: HTML and CSS in one text, without a script, that asks no network for anything.
-
-Whatever comes from files or from the command line is escaped, by `words` or inside `table`.
-"""
+"""The page of compare.py: results, settings, held-out views side by side, orbits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape as words
-from pathlib import Path
 
+from comparison.document import document, table, words
 from comparison.gains import gain_sentence, paired_gain, signed
 from comparison.media import AMPLIFIED, JPEG_QUALITY, PICTURE_BYTES, RAMP, View, views_that_fit
 from comparison.model import ScoredModel
 from comparison.settings import UNKNOWN, all_settings, main_settings, other_differences, scene_name
 
-STYLE = Path(__file__).with_name("page.css")
 TIMES = (
     "Training: seconds of the training loop, guidance included; they compare only on one machine that had "
     "nothing else to do."
@@ -43,34 +38,11 @@ def page(models: Sequence[ScoredModel], views: Sequence[View], videos: Sequence[
         _orbits(models, videos),
         _details(models),
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{words(title)}</title>\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n"
-        f"<body>\n<main>\n<h1>{words(title)}</h1>\n"
-        f'<p class="lead">Photographs that were kept out of training, and renderings of the same views '
-        f"{several}: 3D Gaussian Splatting, trained by Guided Splatting.</p>\n"
-        f"{''.join(sections)}</main>\n</body>\n</html>\n"
+    lead = (
+        f"Photographs that were kept out of training, and renderings of the same views {several}: 3D "
+        "Gaussian Splatting, trained by Guided Splatting."
     )
-
-
-def table(kind: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain text, escaped here; the first cell of a row is its heading.
-
-    Args:
-        kind: "numbers", aligned to the right, or "texts".
-    """
-    head = "".join(f'<th scope="col">{words(cell)}</th>' for cell in header)
-    body = "".join(
-        f'<tr><th scope="row">{words(row[0])}</th>'
-        + "".join(f"<td>{words(cell)}</td>" for cell in row[1:])
-        + "</tr>\n"
-        for row in rows
-    )
-    return (
-        f'<div class="scroll"><table class="{kind}">\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{body}</tbody>\n</table></div>\n"
-    )
+    return document(title, lead, "".join(sections))
 
 
 def _results(models: Sequence[ScoredModel]) -> str:

@@ -50,6 +50,7 @@ def render(
     absgrad: bool = False,
     scaling_modifier: float = 1.0,
     radius_clip: float = 0.0,
+    opacity_factors: Tensor | None = None,
 ) -> Rendering:
     """The image of the Gaussians from `camera`, with gradients to every entry of `gaussians`.
 
@@ -64,14 +65,19 @@ def render(
         absgrad: leave `info["means2d"].absgrad` in backward (AbsGS, arXiv 2404.10484).
         scaling_modifier: factor on all scales, for viewers.
         radius_clip: pixels; Gaussians of at most this radius are not drawn.
+        opacity_factors: (N,) float32, at least 0; opacities times these, at most 1, are drawn. What is 0 is
+            not seen: its `info["radii"]` are 0.
     """
     device = gaussians["means"].device
     scales = torch.exp(gaussians["scales"])
+    opacities = sigmoid(gaussians["opacities"])
+    if opacity_factors is not None:
+        opacities = (opacities * opacity_factors).clamp(max=1)
     image, alpha, info = engine.rasterization(
         means=gaussians["means"],
         quats=gaussians["quats"],
         scales=scales if scaling_modifier == 1 else scales * scaling_modifier,
-        opacities=sigmoid(gaussians["opacities"]),
+        opacities=opacities,
         colors=(gaussians["sh0"], gaussians["shN"]),
         viewmats=camera.world_to_camera[None].to(device),
         Ks=camera.intrinsics[None].to(device),

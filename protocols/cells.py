@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from protocols.poses import train_poses, with_failures
 from protocols.selection import Split
 from scene.points import random_in_cube, save_point_cloud
 from scene.split import write_split
@@ -37,6 +38,7 @@ class Cell:
         random_start: from random points in the box [-1, 1]^3.
         metrics_flags: of metrics.py.
         iterations, guided, pixels: how long it will take.
+        pose_source: of whose photographs the poses are, "all" or "train".
     """
 
     protocol: str
@@ -52,6 +54,7 @@ class Cell:
     iterations: int
     guided: bool
     pixels: int
+    pose_source: str = "all"
 
     @property
     def name(self) -> str:
@@ -119,9 +122,15 @@ def run_cell(
     model.mkdir(parents=True, exist_ok=True)
     log = model.with_suffix(".log")
     log.unlink(missing_ok=True)
-    words = ["-s", cell.source, *cell.flags, "--seed", str(cell.seed)]
-    if cell.split:
-        write_split(model / "split.json", *cell.split)
+    source, split = cell.source, cell.split
+    poses: dict[str, Any] | None = None
+    if cell.pose_source == "train" and split:
+        posed = model.parents[1] / "train_poses"  # of all variants and seeds
+        poses = train_poses(Path(source), *split, posed)
+        source, split = str(posed), (poses["train"], poses["test"])
+    words = ["-s", source, *cell.flags, "--seed", str(cell.seed)]
+    if split:
+        write_split(model / "split.json", *split)
         words += ["--split", str(model / "split.json")]
     if cell.random_start:
         save_point_cloud(model / "start.ply", random_in_cube(BOX_POINTS, BOX, cell.seed))
@@ -134,6 +143,8 @@ def run_cell(
     call("render.py", ["--skip_train", *common], log, threads)
     call("metrics.py", ["-m", str(model), *cell.metrics_flags], log, threads)
     record = {"cell": asdict(cell), "device": device, "process_seconds": round(seconds, 1), **_found(model)}
+    if poses:
+        record |= {"poses": poses, "scores_with_failures": with_failures(record["scores"], poses)}
     write_json(record_path(output, cell), record)
     for checkpoint in model.glob("chkpnt*.pth"):
         checkpoint.unlink()
@@ -205,4 +216,5 @@ def _found(model: Path) -> dict[str, Any]:
 def _shown(cell: Cell) -> str:
     """A cell's flags as one line, with the test photographs' number where a list names them."""
     listed = f", {len(cell.split[0])} and {len(cell.split[1])} photographs listed" if cell.split else ""
-    return f"{cell.protocol}: {cell.source} {' '.join((*cell.flags, *cell.metrics_flags))}{listed}"
+    flags = " ".join((*cell.flags, *cell.metrics_flags))
+    return f"{cell.protocol}, --pose_source {cell.pose_source}: {cell.source} {flags}{listed}"

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from protocols.poses import demand_photographs_for_poses
 from scene.dataset import SceneOptions, posed_photographs, scene_kind
 from scene.fitting import training_size
 from scene.photographs import stored_size
@@ -49,6 +51,15 @@ def blender_split(folder: Path, train: Sequence[str], test: Sequence[str], views
             "of the protocol 100 and 200"
         )
     return tuple(train[number] for number in BLENDER_TRAIN), tuple(test[::8])
+
+
+def nested_split(folder: Path, train: Sequence[str], test: Sequence[str], views: int) -> Split:
+    """The first `views` training frames, as tools/make_objects.py nests them, and all test frames."""
+    if len(train) < views:
+        raise UserError(
+            f"--protocol objects: {folder} has {len(train)} training frames, not {views}; see docs/results.md"
+        )
+    return tuple(train[:views]), tuple(test)
 
 
 def listed_split(folder: Path, train: Sequence[str], test: Sequence[str], views: int) -> Split:
@@ -145,6 +156,13 @@ PROTOCOLS = {
         homes=_below("tandt", "truck train") | _below("db", "drjohnson playroom"),
         views=(0,),
     ),
+    "objects": Protocol(
+        data="make them with: python benchmarks/proof.py (docs/results.md)",
+        homes={},
+        views=(3,),
+        allowed_views=(3, 6, 9),
+        split=nested_split,
+    ),
     "every8": Protocol(data="", homes={}, views=(0,)),
 }
 
@@ -179,7 +197,8 @@ def find_scenes(protocol: str, data: Path, scenes: Sequence[str]) -> dict[str, P
     if not scenes and not homes:
         scenes = [str(path) for path in sorted(data.glob("*")) if _is_dataset(path)]
         if not scenes:
-            raise UserError(f"--data: no dataset in {data}; name folders of datasets with --scenes")
+            advice = PROTOCOLS[protocol].data or "name folders of datasets with --scenes"
+            raise UserError(f"--data: no dataset in {data}; {advice}")
     wanted = list(scenes or homes)
     found: dict[str, Path] = {}
     missing = []
@@ -201,16 +220,20 @@ def find_scenes(protocol: str, data: Path, scenes: Sequence[str]) -> dict[str, P
     return found
 
 
-def prepare(protocol: str, folder: Path, views: int) -> Prepared:
+def prepare(
+    protocol: str, folder: Path, views: int, pose_source: Literal["all", "train"] = "all"
+) -> Prepared:
     """The flags with which a scene is trained and tested under a protocol.
 
     Args:
         protocol: a name in `PROTOCOLS`.
         folder: of the scene.
         views: number of training photographs, 0: all.
+        pose_source: "train" has every photograph named, as not all of them may find a pose.
 
     Raises:
-        UserError: the protocol has no such number, or the dataset is not of its kind.
+        UserError: the protocol has no such number, or the dataset is not of its kind or has no photographs
+            to find poses from.
     """
     rules = PROTOCOLS[protocol]
     demand(
@@ -237,11 +260,15 @@ def prepare(protocol: str, folder: Path, views: int) -> Prepared:
     resolution = rules.width if rules.width == -1 else min(rules.width, width)
     flags = ["-i", images, "-r", str(resolution)]
     split = None
+    names = [[each.name for each in photographs] for photographs in (posed.train, posed.test)]
     if rules.split:
-        names = [[each.name for each in photographs] for photographs in (posed.train, posed.test)]
         split = rules.split(folder, names[0], names[1], views)
+    elif pose_source == "train":
+        split = tuple(names[0]), tuple(names[1])
     else:
         flags += ["--eval", "--n_views", str(views)]
+    if pose_source == "train" and split:
+        demand_photographs_for_poses(folder, posed.kind, *split)
     flags += ["-w"] * rules.white
     flags += ["--mask_mode", "score"] * rules.masked
     across, down = training_size(width, height, resolution)

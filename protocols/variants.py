@@ -22,7 +22,7 @@ class Variants:
 
     Attributes:
         path: the file.
-        flags: by variant, the flags as one text.
+        flags: by variant, the flags as one text, in which {another variant} stands for that one's flags.
         words: what {word} stands for, in all scenes.
         scene_words: the same for single scenes, by name.
     """
@@ -36,14 +36,14 @@ class Variants:
         """The variant's flags for a scene, split into words as a shell does, {word} filled in.
 
         Raises:
-            UserError: there is no such variant, or a word of it is not said for the scene.
+            UserError: there is no such variant, it names itself, or a word of it is not said for the scene.
         """
         if variant not in self.flags:
             raise UserError(
                 f"--variants {variant}: {self.path} has {', '.join(self.flags)}; name one of them"
             )
         known = {**self.words, **self.scene_words.get(scene, {})}
-        text = self.flags[variant]
+        text = self._whole(variant)
         unknown = [word for word in WORD.findall(text) if word not in known]
         if unknown:
             raise UserError(
@@ -56,6 +56,16 @@ class Variants:
         except ValueError as failure:
             raise UserError(f"{self.path}, variant {variant}: {failure}: {text}") from None
         return [WORD.sub(lambda found: known[found[1]], word) for word in words]
+
+    def _whole(self, variant: str, within: tuple[str, ...] = ()) -> str:
+        """The variant's text with those of the variants that it names; `within` those that name it."""
+        if variant in within:
+            raise UserError(f"{self.path}: variant {variant} names itself; write its flags out")
+        named = (*within, variant)
+        return WORD.sub(
+            lambda found: self._whole(found[1], named) if found[1] in self.flags else found[0],
+            self.flags[variant],
+        )
 
 
 def read_variants(path: Path, words: Sequence[str] = ()) -> Variants:

@@ -42,13 +42,16 @@ class SceneOptions:
     """White instead of black behind the scene and behind transparent parts of photographs."""
     eval: bool = False
     """Keep test photographs out of training: every eighth by name, or transforms_test.json (Blender)."""
+    train_test_exp: bool = False
+    """Learn exposures (as --exposure does), those of test photographs too: these train with their left half
+    and are tested on their right one."""
     split: str = ""
     """A JSON file {"train": [names], "test": [names]} that says so, in place of --eval's rule."""
     n_views: int = 0
     """Train from this many photographs, evenly spaced over the training ones; 0: from all."""
     points: Literal["seen", "all", "dense"] = "seen"
-    """With --n_views, the SfM points to start from: seen in two or more of the chosen photographs, or all;
-    "dense" adds to those seen what multi-view stereo finds in the training photographs."""
+    """With --n_views, the SfM points to start from: seen in two or more of the chosen photographs (of one:
+    in it), or all; "dense" adds to those seen what multi-view stereo finds in the training photographs."""
     masks: str = "masks"
     """Folder of masks inside the dataset (white: keep), used where it exists; "" switches masks off."""
     mask_mode: Literal["ignore", "transparent", "score"] = "ignore"
@@ -80,6 +83,11 @@ class SceneOptions:
         demand(self.mask_mode in modes, "mask_mode", self.mask_mode, "ignore, transparent or score")
         demand(0 <= memory < float("inf"), "image_memory", memory, "0 or more gigabytes")
         demand(self.init_random >= 1, "init_random", self.init_random, "1 or more points")
+        if self.train_test_exp and self.n_views:
+            raise UserError(
+                "--train_test_exp trains with halves of the test photographs too, which is more than the "
+                f"{self.n_views} of --n_views; leave one out, or give --exposure instead"
+            )
 
     def background(self, device: torch.device) -> Tensor:
         """(3,) float32 on the device: what lies behind the Gaussians, white or black."""
@@ -147,6 +155,10 @@ def load_scene(options: SceneOptions, seed: int) -> Scene:
     whole = replace(fitting, masks=None) if options.mask_mode == "score" else fitting
     train_cameras = [whole.camera(each) for each in train]
     test_cameras = [fitting.camera(each) for each in test]
+    if options.train_test_exp:
+        tested = {each.name for each in test}
+        train_cameras = [half(it, "left") if it.name in tested else it for it in train_cameras]
+        test_cameras = [half(it, "right") for it in test_cameras]
     decode_all([camera.photograph for camera in train_cameras + test_cameras if camera.photograph])
     points, points_source = start_points(source, options, seed, observed, train_cameras, warnings)
     return Scene(
@@ -167,7 +179,8 @@ class Posed(NamedTuple):
 
     Attributes:
         kind: of the dataset.
-        train, test: to train from and to keep for the test.
+        train, test: to train from and to keep for the test; those for the test are in both with
+            `train_test_exp`.
         observed: a COLMAP model's points; None for a Blender dataset.
     """
 
@@ -192,7 +205,14 @@ def posed_photographs(options: SceneOptions, warnings: Warnings) -> Posed:
         train, test = named(train, Path(options.split))
     if not train:
         raise UserError(f"--eval leaves no photograph of {source} to train from: it has only {len(test)}")
+    if options.train_test_exp:
+        train = train + test
     return Posed(kind, evenly_spaced(train, options.n_views), test, observed)
+
+
+def half(camera: Camera, side: Literal["left", "right"]) -> Camera:
+    """The camera with that half of its photograph alone to count."""
+    return replace(camera, photograph=replace(camera.own_photograph, half=side))
 
 
 def training_files(
@@ -308,8 +328,10 @@ def start_points(
         observed = ObservedPoints(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), {})
     chosen, what = np.ones(len(observed.positions), bool), "SfM points"
     if dense or ((options.n_views or options.split) and options.points == "seen"):
-        chosen = observed.observations([camera.name for camera in cameras]) >= 2
+        chosen = observed.observations([camera.name for camera in cameras]) >= min(2, len(cameras))
         what = f"SfM points seen in at least two of the {len(cameras)} training photographs"
+        if len(cameras) == 1:
+            what = "SfM points seen in the training photograph (others, which do not train, told their depth)"
     points = finite_points(observed.positions[chosen], observed.colours[chosen], "SfM points", warnings)
     if dense:
         from scene.dense import dense_points  # noqa: PLC0415  (loads kernels)
@@ -333,14 +355,15 @@ def scene_extent(cameras: Sequence[Camera], points: PointCloud, warnings: Warnin
     """The scene's size, scene units, that scales learning rates and densification; always above 0.
 
     1.1 times the largest distance of a camera from the cameras' mean, as the reference. Where the cameras
-    stand at one place (closer together than a thousandth of the points' distance) that says nothing, and
-    1.1 times the median distance of the points from there is taken.
+    stand at one place (closer together than a thousandth of the points' distance; one or two, that may be a
+    pair of eyes, than a tenth) that says nothing, and 1.1 times the median distance of the points from there
+    is taken.
     """
     centres = np.stack([camera.position.numpy() for camera in cameras]).astype(np.float64)
     middle = centres.mean(axis=0)
     extent = 1.1 * float(np.linalg.norm(centres - middle, axis=1).max())
     distance = float(np.median(np.linalg.norm(points.positions - middle, axis=1)))
-    if extent > 1e-3 * distance:
+    if extent > (1e-3 if len(cameras) > 2 else 0.1) * distance:
         return extent
     warnings.add(
         "the training cameras stand at one place; the scene's size is taken from the points' distance"

@@ -41,6 +41,11 @@ class DensificationOptions:
     """Iterations between densifications."""
     opacity_reset_interval: int = 3000
     """Iterations between resets of all opacities to at most 0.01 (default strategy only)."""
+    opacity_resets: int = -1
+    """The most resets of opacities in a run; -1: no limit."""
+    prune_scale: float = 0.1
+    """Scale above which a Gaussian is pruned after --opacity_reset_interval, as a fraction of the scene
+    extent; 0: none is for its size (default strategy only)."""
     densify_grad_threshold: float = 0.0002
     """Mean screen-space gradient, in units of half the image, above which a Gaussian is cloned or split."""
     percent_dense: float = 0.01
@@ -60,7 +65,8 @@ class DensificationOptions:
         """Raises a `UserError` that names the flag, its value and what is allowed."""
         for flag in ("densification_interval", "opacity_reset_interval"):
             demand(getattr(self, flag) >= 1, flag, getattr(self, flag), "at least 1")
-        for flag in ("densify_grad_threshold", "percent_dense", "noise_lr"):
+        demand(self.opacity_resets >= -1, "opacity_resets", self.opacity_resets, "-1 (no limit), 0 or more")
+        for flag in ("densify_grad_threshold", "percent_dense", "prune_scale", "noise_lr"):
             value = getattr(self, flag)
             demand(0 <= value < math.inf, flag, value, "a finite number >= 0")
         for flag in ("opacity_reg", "scale_reg"):
@@ -82,6 +88,16 @@ class DensificationOptions:
         if device == "cpu":
             return CPU_CAP
         return 1_000_000 if self.densification == "mcmc" else NO_CAP
+
+    def reset_iterations(self, white_background: bool) -> frozenset[int]:
+        """After which opacities are lowered; gsplat 1.5.3 never does it (its #797), the reference does.
+
+        Over a white background the reference also resets once when densification begins.
+        """
+        due = set(range(self.opacity_reset_interval, self.densify_until_iter, self.opacity_reset_interval))
+        if white_background and self.densify_from_iter < self.densify_until_iter:
+            due.add(self.densify_from_iter)
+        return frozenset(sorted(due) if self.opacity_resets < 0 else sorted(due)[: self.opacity_resets])
 
     @property
     def regularisation(self) -> tuple[float, float]:
@@ -135,7 +151,7 @@ class Densification:
     ) -> None:
         self.options, self.warnings = options, warnings
         self.cap = options.cap(device)
-        self.white_background = white_background
+        self.resets = options.reset_iterations(white_background)
         self.warned = False
         shared = {
             "refine_start_iter": options.densify_from_iter,
@@ -153,6 +169,7 @@ class Densification:
                 prune_opa=PRUNE_OPACITY,
                 grow_grad2d=options.densify_grad_threshold,
                 grow_scale3d=options.percent_dense,
+                prune_scale3d=options.prune_scale or math.inf,
                 reset_every=options.opacity_reset_interval,
                 absgrad=options.absgrad,
                 cap=self.cap,
@@ -198,22 +215,12 @@ class Densification:
                 self.strategy.step_post_backward(
                     gaussians, optimisers, self.state, iteration, info, packed=False
                 )
-            if self._resets_opacity(iteration):
+            if iteration in self.resets:
                 reset_opa(gaussians, optimisers, self.state, value=RESET_OPACITY)
         count = len(gaussians["means"])
         if count != before:
             give_back_freed_memory()  # the old arrays', which the new ones do not fit into
         self._warn_near_cap(count)
-
-    def _resets_opacity(self, iteration: int) -> bool:
-        """Whether opacities are lowered now: gsplat 1.5.3 never does it (its #797), the reference does.
-
-        Over a white background the reference also resets once when densification begins.
-        """
-        if iteration >= self.options.densify_until_iter:
-            return False
-        begins = self.white_background and iteration == self.options.densify_from_iter
-        return begins or iteration % self.options.opacity_reset_interval == 0
 
     def _warn_near_cap(self, count: int) -> None:
         if count >= 0.9 * self.cap and not self.warned:

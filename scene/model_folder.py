@@ -24,7 +24,7 @@ def write_reference_files(model_path: Path, scene: Scene, options: SceneOptions,
         "depths": "",
         "resolution": options.resolution,
         "white_background": options.white_background,
-        "train_test_exp": False,
+        "train_test_exp": options.train_test_exp,
         "data_device": "cpu",
         "eval": options.eval,
     }

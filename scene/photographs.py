@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pycolmap
@@ -95,6 +96,7 @@ class Photograph:
         lens: the distorted camera that took the file, at the file's size; None for a pinhole.
         mask_path: a picture whose white part counts; None for no mask.
         mask_is_alpha: the mask makes the photograph transparent, instead of taking pixels out of the loss.
+        half: the only half that counts; None: both do. The left one ends before column W // 2.
     """
 
     path: Path
@@ -104,6 +106,7 @@ class Photograph:
     lens: pycolmap.Camera | None = None
     mask_path: Path | None = None
     mask_is_alpha: bool = False
+    half: Literal["left", "right"] | None = None
 
     def pixels(self) -> Pixels:
         """The bytes at the camera's size, from the cache where they fit.
@@ -149,6 +152,10 @@ class Photograph:
         if mask is not None and self.mask_is_alpha:
             product = mask.astype(np.uint16) * (255 if alpha is None else alpha)
             alpha, mask = ((product + 127) // 255).astype(np.uint8), None
+        if self.half:
+            middle = self.width // 2
+            mask = np.full(rgb.shape[:2], 255, np.uint8) if mask is None else mask
+            mask[:, slice(middle, None) if self.half == "left" else slice(middle)] = 0
         return Pixels(rgb, _unless_full(alpha), _unless_full(mask))
 
     def _decoded_mask(self, stored_size: tuple[int, int]) -> NDArray[np.uint8] | None:

@@ -1,5 +1,6 @@
 """All that changes from one iteration to the next, as a checkpoint holds it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch.optim import Optimizer
 
 from scene.cameras import Camera
 from scene.densification import Densification
+from scene.exposure import Exposures
 
 
 class ViewOrder:
@@ -31,7 +33,11 @@ class ViewOrder:
 
 
 class TrainingState:
-    """The Gaussians, their optimisers, densification's statistics, the order of views, the generators."""
+    """The Gaussians, their optimisers, densification's statistics, the order of views, the generators.
+
+    `exposures` are None where photographs are taken to have one exposure. `depth_losses`, None where depths
+    have none, add their gradients: called with an iteration, its camera and `render`, they give their value.
+    """
 
     def __init__(
         self,
@@ -39,10 +45,17 @@ class TrainingState:
         optimisers: dict[str, Optimizer],
         densification: Densification,
         views: ViewOrder,
+        exposures: Exposures | None = None,
+        depth_losses: Callable[[int, Camera, Callable[..., Any]], float] | None = None,
     ) -> None:
         self.gaussians, self.optimisers = gaussians, optimisers
         self.densification, self.views = densification, views
+        self.exposures, self.depth_losses = exposures, depth_losses
         self.iteration = 0
+
+    def exposed(self, camera: Camera, rgb: Tensor) -> Tensor:
+        """A rendering (3, H, W) from the camera as its photograph would show it."""
+        return self.exposures(camera.name, rgb) if self.exposures else rgb
 
     def step(self, means_lr: float) -> None:
         """One step of every optimiser, positions' at the rate `means_lr` (scene units); clears gradients."""
@@ -50,6 +63,8 @@ class TrainingState:
         for optimiser in self.optimisers.values():
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+        if self.exposures:
+            self.exposures.step(self.iteration + 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers, lists and dictionaries, on whatever device they are."""
@@ -63,6 +78,7 @@ class TrainingState:
             "densification": self.densification.state_dict(),
             "generators": generators,
             "views_left": self.views.left,
+            "exposures": self.exposures.state_dict() if self.exposures else {},
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -82,6 +98,8 @@ class TrainingState:
             }
         )
         self.views.left = list(saved["views_left"])
+        if self.exposures:
+            self.exposures.load_state_dict(saved["exposures"])
         self.views.generator.set_state(saved["generators"]["views"])
         torch.set_rng_state(saved["generators"]["torch"])
         if "cuda" in saved["generators"] and torch.cuda.is_available():

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sds_guidance.certainty import SURFACE, in_sight, reproject, sample
+from sds_guidance.certainty import SURFACE, in_sight
 from sds_guidance.gate import PilotPlan, Trial, try_weights, unmeasured, verdict
 from utils.image_metrics import any_counts, psnr
+from utils.warping import reproject, sample
 
 if TYPE_CHECKING:
     from scene.cameras import Camera

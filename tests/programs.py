@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import train
+from training.presets import read_options
 from utils.checkpoints import save_checkpoint
-from utils.options import parse
 
 ROOT = Path(__file__).resolve().parents[1]
-PLAIN = ("--lambda_sds", "0", "--quiet", "--device", "cpu")
+PLAIN = ("--lambda_sds", "0", "--quiet", "--device", "cpu", "--preset", "reference")
 BUSY = (
     *("--densify_from_iter", 5, "--densification_interval", 10, "--opacity_reset_interval", 25),
     *("--densify_until_iter", 60, "--checkpoint_interval", 10, "--test_iterations", -1),
@@ -24,7 +24,7 @@ BUSY = (
 def run_train(source: Path, model: Path, *flags: Any) -> Path:
     """Trains in this process, unguided unless the flags say otherwise; returns the model's folder."""
     words = ["-s", str(source), "-m", str(model), *PLAIN, *(str(flag) for flag in flags)]
-    train.main(parse(train.Options, words, train.REFUSED), ["train.py", *words])
+    train.main(read_options(words), ["train.py", *words])
     return model
 
 

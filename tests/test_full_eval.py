@@ -5,17 +5,20 @@ import os
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import full_eval
 import metrics
 import render
 import train
 from full_eval import Options, main, planned
-from protocols import cells
+from protocols import cells, visibility
 from protocols.cells import cell_from_plain
 from tests.programs import run_program
+from tests.small_scene import HEIGHT, WIDTH
 from utils.errors import UserError
 from utils.options import parse
 
@@ -50,6 +53,7 @@ def options(small_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         variants_file=str(tmp_path / "variants.toml"),
         seeds=(0, 1),
         lpips_net="none",
+        reference_iterations=0,
         device="cpu",
         output=str(tmp_path / "eval"),
     )
@@ -163,7 +167,7 @@ def test_words_reach_the_prompt(options: Options) -> None:
     options.variants, options.words = ("guided",), ('user=a "red" ball',)
     options.train_flags = "--negative_prompt ''"
     (cell, _) = planned(options)
-    assert cell.guided and cell.iterations == train.Options().iterations
+    assert cell.guided and cell.iterations == 7000  # of --preset few_views
     assert cell.flags[-4:] == ("--prompt", 'a "red" ball', "--negative_prompt", "")
     chosen = full_eval.checked(cell.flags, Path(cell.source)).guidance
     assert (chosen.prompt, chosen.negative_prompt) == ('a "red" ball', "")
@@ -200,6 +204,7 @@ def test_the_program_as_a_user_runs_it(small_scene: Path, tmp_path: Path) -> Non
     )
     flags = ["--scenes", small_scene, "--views", 3, "--seeds", 0, "--variants", "plain", "broken"]
     flags += ["--variants_file", tmp_path / "variants.toml", "--lpips_net", "none", "--device", "cpu"]
+    flags += ["--reference_iterations", 0]
     result = run_program("full_eval.py", *flags, "--jobs", 2, "--output", tmp_path / "eval")
     assert result.returncode == 2
     assert "1 of 2 cells failed" in result.stderr and "/nowhere/points.ply" in result.stderr
@@ -210,3 +215,51 @@ def test_the_program_as_a_user_runs_it(small_scene: Path, tmp_path: Path) -> Non
     record = json.loads((folder / "plain" / "seed_0.json").read_text())
     assert record["settings"]["threads"] == {"torch": each, "numba": each}
     assert "| plain" in result.stdout and "1 of 1" in result.stdout and "0 of 1" in result.stdout
+
+
+def test_scores_by_visibility_come_from_one_model_of_all_photographs(
+    options: Options, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """Records of before get them too, without a training of their own; a failing model is said once."""
+    options.train_flags, options.seeds = "--iterations 3", (0,)
+    main(options)
+    scene = tmp_path / "eval" / Path(options.scenes[0]).name
+    assert "seen by" not in (tmp_path / "eval" / "tables.md").read_text()
+
+    def fails(*_: object) -> None:
+        raise UserError("train.py failed with exit code 2: the disk is full")
+
+    options.reference_iterations = 20
+    monkeypatch.setattr(cells, "call", fails)
+    monkeypatch.setattr(visibility, "call", fails)
+    capsys.readouterr()
+    main(options)
+    assert capsys.readouterr().out.count("no scores by visibility: train.py failed") == 1
+
+    trained = []
+
+    def recording(program: str, words, log: Path, threads) -> None:
+        trained.append((program, words[words.index("-m") + 1]))
+        in_this_process(program, words, log, threads)
+
+    monkeypatch.setattr(visibility, "call", recording)
+    main(options)
+    assert trained == [("train.py", str(scene / "reference_20"))]
+    settings = json.loads((scene / "reference_20" / "settings.json").read_text())
+    assert len(settings["scene"]["train_photographs"]) == 9 + 2 and not settings["scene"]["test_photographs"]
+    maps = [np.asarray(Image.open(path)) for path in sorted((scene / "3_views/seen_20").iterdir())]
+    assert [count.shape for count in maps] == [(HEIGHT, WIDTH)] * 2
+    assert {0, 1, 2, 3, 255} >= set(np.unique(maps)) > {3, 255}
+    shares = []
+    for variant in options.variants:
+        found = json.loads((scene / f"3_views/{variant}/seed_0.json").read_text())["visibility"]
+        assert found["iterations"] == 20 and found["several"]["PSNR"] > 0
+        shares.append([found[name]["share"] for name in visibility.CLASSES])
+    assert shares[0] == shares[1]
+    counts = [np.mean([(count == number).mean() for count in maps]) for number in (0, 1)]
+    assert shares[0][:2] == pytest.approx(counts)
+    for file in ("tables.md", "tables.tex", "report.html"):
+        assert "seen by several" in (tmp_path / "eval" / file).read_text()
+
+    monkeypatch.setattr(visibility, "call", nothing_runs)
+    main(options)

@@ -27,7 +27,7 @@ from tests.small_scene import arc_of_cameras, cpu_engine, some_gaussians, write_
 from utils.checkpoints import checkpoint_path
 from utils.errors import Warnings
 from utils.image_metrics import psnr
-from utils.options import load_settings
+from utils.options import load_settings, parse
 
 GUIDED = (
     *("--lambda_sds", 0.2, "--guidance_from", 0, "--guidance_interval", 1, "--guidance_resolution", 64),
@@ -288,7 +288,7 @@ def test_without_pilots_guidance_stays_on_and_it_is_said_once(
     with_oracle(monkeypatch, Oracle(true_image), None)
     words = ["-s", small_scene, "-m", tmp_path, "--device", "cpu", "--iterations", 10, "--n_views", views]
     words = [str(word) for word in [*words, *GUIDED]]
-    train.main(train.parse(train.Options, words))
+    train.main(parse(train.Options, words))
     assert gate_of(tmp_path)["decision"] == "not measured"
     assert capsys.readouterr().out.count(reason) == 1
     assert (tmp_path / "guidance.csv").is_file()

@@ -113,6 +113,7 @@ def test_views_that_are_not_finite_are_dropped_and_training_goes_on(small_scene,
 def test_the_command_of_the_readme_guides_with_a_folder(small_scene, tmp_path):
     folder = save_tiny_model(tmp_path / "model", "v_prediction")
     flags = ["-s", small_scene, "-m", tmp_path / "out", "--device", "cpu", "--lambda_sds", 0.2]
+    flags += ["--points", "seen"]
     result = run_program(
         "train.py", *flags, "--guidance_model", folder, "--iterations", 20, "--guidance_resolution", 64
     )
@@ -123,6 +124,7 @@ def test_the_command_of_the_readme_guides_with_a_folder(small_scene, tmp_path):
 
 def test_a_missing_model_stops_before_the_start_with_the_unguided_command(small_scene, tmp_path):
     flags = ["-s", small_scene, "-m", tmp_path / "out", "--guidance_model", tmp_path / "nowhere"]
+    flags += ["--preset", "reference"]
     result = run_program("train.py", *flags)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "--lambda_sds 0" in result.stderr and str(small_scene) in result.stderr

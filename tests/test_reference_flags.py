@@ -10,6 +10,7 @@ import render
 import train
 from utils.errors import UserError
 from utils.options import parse
+from utils.reference_flags import REFUSED
 
 DEFAULTS = {
     **{"sh_degree": 3, "source_path": "", "model_path": "", "images": "images", "resolution": -1},
@@ -20,15 +21,17 @@ DEFAULTS = {
     **{"opacity_reset_interval": 3000, "densify_from_iter": 500, "densify_until_iter": 15_000},
     **{"densify_grad_threshold": 0.0002, "random_background": False, "antialiasing": False},
     **{"detect_anomaly": False, "test_iterations": (7000, 30_000), "save_iterations": (7000, 30_000)},
-    **{"checkpoint_iterations": (), "quiet": False},
+    **{"checkpoint_iterations": (), "quiet": False, "train_test_exp": False},
+    **{"exposure_lr_init": 0.01, "exposure_lr_final": 0.001},
+    **{"exposure_lr_delay_steps": 0, "exposure_lr_delay_mult": 0.0},
+    **{"depths": "", "depth_l1_weight_init": 1.0, "depth_l1_weight_final": 0.01},
 }
-LOADING_REFUSED = ("depths", "train_test_exp", "data_device")
+LOADING_REFUSED = ("data_device",)
 PIPELINE_REFUSED = ("convert_SHs_python", "compute_cov3D_python", "debug")
 TRAIN_REFUSED = (
     *LOADING_REFUSED,
     *PIPELINE_REFUSED,
-    *("position_lr_delay_mult", "exposure_lr_init", "exposure_lr_final", "exposure_lr_delay_steps"),
-    *("exposure_lr_delay_mult", "depth_l1_weight_init", "depth_l1_weight_final", "optimizer_type"),
+    *("position_lr_delay_mult", "optimizer_type"),
     *("ip", "port", "disable_viewer", "debug_from", "start_checkpoint"),
 )
 SHORT = {
@@ -73,7 +76,7 @@ def test_train_has_the_references_defaults():
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_train_honours(name):
     before = flat(train.Options())
-    after = flat(parse(train.Options, words(f"--{name}", DEFAULTS[name]), train.REFUSED))
+    after = flat(parse(train.Options, words(f"--{name}", DEFAULTS[name]), REFUSED))
     assert {key for key in after if after[key] != before[key]} == {name}
 
 
@@ -90,15 +93,19 @@ def test_train_and_render_know_the_short_forms(short):
 def test_train_refuses_by_name(name):
     for line in ([f"--{name}", "1"], [f"--{name}=1"], [f"--{name.replace('_', '-')}"]):
         with pytest.raises(UserError, match=rf"^--{name} is not supported: ...."):
-            parse(train.Options, line, train.REFUSED)
+            parse(train.Options, line, REFUSED)
 
 
 def test_nothing_is_refused_that_is_honoured_and_nothing_else():
-    assert set(train.REFUSED) == {"-d", *(f"--{name}" for name in TRAIN_REFUSED)}
+    assert set(REFUSED) == {f"--{name}" for name in TRAIN_REFUSED}
     assert not flat(train.Options()).keys() & set(TRAIN_REFUSED)
 
 
-@pytest.mark.parametrize("name", ["sh_degree", *LOADING_REFUSED, *PIPELINE_REFUSED])
+def test_train_knows_the_short_form_of_depths():
+    assert parse(train.Options, ["-d", "maps"]) == parse(train.Options, ["--depths", "maps"])
+
+
+@pytest.mark.parametrize("name", ["sh_degree", "depths", *LOADING_REFUSED, *PIPELINE_REFUSED])
 def test_render_refuses_by_name(name):
     with pytest.raises(UserError, match=f"^--{name} is not supported: ...."):
         parse(render.Options, ["-m", "model", f"--{name}", "1"], render.REFUSED)
@@ -108,7 +115,7 @@ def test_render_refuses_by_name(name):
     "name",
     [
         *("source_path", "images", "resolution", "white_background", "eval", "antialiasing"),
-        *("iteration", "skip_train", "skip_test", "quiet"),
+        *("iteration", "skip_train", "skip_test", "quiet", "train_test_exp"),
     ],
 )
 def test_render_honours(name):

@@ -249,9 +249,11 @@ def test_quiet_prints_nothing(small_scene, tmp_path, capfd):
 
 def test_the_bar_and_the_lines_of_a_run(small_scene, tmp_path):
     flags = ["-s", small_scene, "-m", tmp_path, "--lambda_sds", 0, "--device", "cpu", "--iterations", 20]
+    flags += ["--preset", "reference"]
     result = run_program("train.py", *flags, "--test_iterations", 20, "--max_gaussians", 61)
     assert result.returncode == 0, result.stderr
     assert "11 training views" in result.stdout and f"output in {tmp_path}" in result.stdout
+    assert "preset reference (as --preset says)" in result.stdout
     assert "iteration 20: train PSNR" in result.stdout
     bar = result.stderr.replace("\r", "\n").splitlines()[-1]
     assert all(part in bar for part in ("20/20", "<00:00", "loss=0.", "psnr=", "gaussians=60")), bar

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, from anywhere
 
@@ -28,8 +28,9 @@ from tools.procedural.posed import files_of_posed, take_posed
 from tools.studio.batch import work_through
 from tools.studio.cameras import spread_on_sphere
 from tools.studio.captioned_sets import fill, keep_settings
+from tools.studio.few_views import TRAINING, inside_places, outside_places, training_places
 from tools.studio.renderer import load_mitsuba, use_one_thread
-from utils.errors import demand, run_program
+from utils.errors import UserError, demand, run_program
 from utils.options import parse
 
 
@@ -59,10 +60,15 @@ class Options:
     """Part of the instances that are still lifes: two or three objects of different families and colours."""
     posed: bool = False
     """Write a folder for each object: pictures all round it, with the cameras' poses."""
+    instances: tuple[int, ...] = ()
+    """With --posed: the objects' numbers in the plan of --seed, in place of the first --count."""
+    layout: Literal["round", "few_views"] = "round"
+    """With --posed: pictures all round, or a few to train on before the object (docs/procedural.md)."""
     train_views: int = 24
-    """With --posed: pictures to train on."""
+    """With --posed: pictures to train on; with few_views 3 to 9."""
     test_views: int = 8
-    """With --posed: pictures to test on, between the others."""
+    """With --posed: pictures to test on, between the others; with few_views an even number: the first half
+    inside the triangle of the first three training views, the others outside of it."""
     points: int = 2000
     """With --posed: points to start training from, on the surfaces; 0: none, train.py takes random ones."""
 
@@ -77,6 +83,14 @@ class Options:
         )
         demand(0 <= self.held_out_share <= 0.5, "held_out_share", self.held_out_share, "0 to 0.5")
         demand(0 <= self.still_life_share <= 1, "still_life_share", self.still_life_share, "0 to 1")
+        for flag in ("instances", "layout"):
+            if getattr(self, flag) != getattr(Options, flag) and not self.posed:
+                raise UserError(f"--{flag} is for posed sets; give --posed as well")
+        demand(min(self.instances, default=0) >= 0, "instances", str(self.instances), "numbers from 0")
+        train, test, most = self.train_views, self.test_views, len(TRAINING)
+        if self.layout == "few_views":
+            demand(3 <= train <= most, "train_views", train, f"3 to {most} with --layout few_views")
+            demand(test % 2 == 0, "test_views", test, "an even number with --layout few_views")
 
     def plan(self) -> Plan:
         """What the set shows."""
@@ -98,18 +112,39 @@ def captioned_shots(options: Options, folder: Path) -> list[Shots]:
 
 
 def posed_shots(options: Options, folder: Path) -> list[Shots]:
-    """The pictures of posed sets: a spiral of training views round each instance, and one of test views."""
+    """The pictures of posed sets, training views first."""
     plan, result = options.plan(), []
-    for number in range(options.count):
+    for number in dict.fromkeys(options.instances) or range(options.count):
         instance = plan.instance(number)
         files: list[tuple[Path, View]] = []
-        for split, views, start in (("train", options.train_views, 0.0), ("test", options.test_views, 63.0)):
-            for index, place in enumerate(spread_on_sphere(views, (5, 65), instance.facing + start)):
-                path = folder / f"{number:06d}" / split / f"{index:03d}.png"
-                files.append((path, plan.described(instance, len(files), *place)))
+        for name, (azimuth, elevation) in posed_places(options):
+            path = folder / f"{number:06d}" / f"{name}.png"
+            view = plan.described(instance, len(files), instance.facing + azimuth, elevation)
+            files.append((path, view))
         shots = Shots(plan, instance, tuple(files), options.resolution, options.samples, steady=True)
         result.append(shots)
     return result
+
+
+def posed_places(options: Options) -> list[tuple[str, tuple[float, float]]]:
+    """Names and places of a posed set's pictures: azimuth from the instance's facing, elevation, in degrees.
+
+    Round: a spiral of training views and one of test views. With few views, see `studio.few_views`; the
+    names of test views say whether they are inside or outside.
+    """
+    if options.layout == "round":
+        train = spread_on_sphere(options.train_views, (5, 65))
+        test = spread_on_sphere(options.test_views, (5, 65), 63.0)
+        groups = {"train/": train, "test/": test}
+    else:
+        half = options.test_views // 2
+        groups = {"train/": training_places(options.train_views)}
+        groups |= {"test/inside_": inside_places(half), "test/outside_": outside_places(half)}
+    return [
+        (f"{group}{index:03d}", place)
+        for group, places in groups.items()
+        for index, place in enumerate(places)
+    ]
 
 
 def facts(options: Options) -> dict[str, Any]:
@@ -129,7 +164,7 @@ def main(options: Options) -> None:
     options.check()
     load_mitsuba()
     folder = Path(options.output)
-    no_part = {"output", "workers"} | (set() if options.posed else {"points"})
+    no_part = {"output", "workers"} | (set() if options.posed else {"points", "instances", "layout"})
     settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in no_part}
     keep_settings(folder, settings, facts(options))
     work: Callable[[Shots], None] = take

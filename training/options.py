@@ -7,12 +7,16 @@ import tyro
 
 from scene.dataset import SceneOptions
 from scene.densification import DensificationOptions
+from scene.exposure import ExposureOptions
+from scene.floaters import FloaterOptions
 from scene.optimisers import OptimiserOptions
 from sds_guidance import GuidanceOptions
-from utils.errors import demand
+from training.depth_losses import DepthOptions
+from utils.errors import UserError, demand
 
 MAY_DIFFER = frozenset(
     {"quiet", "resume", "overwrite", "detect_anomaly", "model_path", "image_memory", "test_iterations"}
+    | {"preset"}  # the flags that it set are compared themselves
     | {"save_iterations", "checkpoint_iterations", "checkpoint_interval", "guidance_log"}
     | {"llm", "llm_base_url", "llm_model", "llm_send_images", "llm_timeout", "expert_notes"}
     | {"llm_images", "llm_image_model"}
@@ -27,8 +31,14 @@ class Options:
     scene: SceneOptions = field(default_factory=SceneOptions)
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     densification: DensificationOptions = field(default_factory=DensificationOptions)
+    floaters: FloaterOptions = field(default_factory=FloaterOptions)
+    exposure: ExposureOptions = field(default_factory=ExposureOptions)
+    depth: DepthOptions = field(default_factory=DepthOptions)
     guidance: GuidanceOptions = field(default_factory=GuidanceOptions)
 
+    preset: Literal["auto", "reference", "few_views"] = "reference"
+    """What flags that are not given stand at: plain 3DGS's values, or those for few photographs
+    (docs/few-views.md); auto: few_views where 12 photographs or fewer train."""
     model_path: Annotated[str, tyro.conf.arg(aliases=["-m"])] = ""
     """Output folder; empty: a new one under ./output."""
     iterations: int = 30_000
@@ -39,6 +49,9 @@ class Options:
     """Weight of 1 - SSIM against L1 in the photometric loss, 0 to 1."""
     random_background: bool = False
     """A new background colour every iteration."""
+    opacity_dropout: float = 0.0
+    """Share of Gaussians that a training step leaves out at random, reached linearly by the run's end, 0 to
+    below 1; the last twentieth leaves out none (DropGaussian, arXiv 2504.00773)."""
     antialiasing: bool = False
     """Dim Gaussians that are smaller than a pixel (Mip-Splatting); the PLY says so to viewers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -64,11 +77,19 @@ class Options:
 
     def check(self) -> None:
         """Raises a `UserError` that names the first flag with a value that is not allowed."""
-        for group in (self.scene, self.optimiser, self.densification, self.guidance):
+        parts = (self.scene, self.optimiser, self.densification, self.floaters, self.exposure)
+        for group in (*parts, self.depth, self.guidance):
             group.check()
+        if self.scene.train_test_exp and self.guidance.lambda_sds:
+            raise UserError(
+                "--train_test_exp trains with halves of test photographs, guidance would see the whole; "
+                "give --lambda_sds 0 with it, or --exposure in its place"
+            )
         demand(self.iterations >= 1, "iterations", self.iterations, "at least 1")
         demand(0 <= self.sh_degree <= 3, "sh_degree", self.sh_degree, "0, 1, 2 or 3")
         demand(0 <= self.lambda_dssim <= 1, "lambda_dssim", self.lambda_dssim, "0 to 1")
+        rate = self.opacity_dropout
+        demand(0 <= rate < 1, "opacity_dropout", rate, "0 to below 1")
         demand(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 - 1")
         often = self.checkpoint_interval
         demand(often >= 0, "checkpoint_interval", often, "0 (only at the end) or more")

@@ -7,9 +7,11 @@ from torch.nn import ParameterDict
 from gaussian_renderer import Engine
 from scene.dataset import Scene
 from scene.densification import Densification
+from scene.exposure import Exposures
 from scene.gaussians import gaussians_from_points, is_splat_ply, load_ply, read_vertices
 from scene.optimisers import make_optimisers
 from scene.training_state import TrainingState, ViewOrder
+from training.depth_losses import make_depth_losses
 from training.options import Options
 from utils.errors import UserError, Warnings
 
@@ -21,7 +23,16 @@ def first_state(options: Options, scene: Scene, engine: Engine, warnings: Warnin
     densification = Densification(
         options.densification, scene.extent, engine.name, options.scene.white_background, warnings
     )
-    return TrainingState(gaussians, optimisers, densification, ViewOrder(scene.train_cameras, options.seed))
+    exposures = None
+    if options.exposure.exposure or options.scene.train_test_exp:
+        names = [camera.name for camera in scene.train_cameras]
+        exposures = Exposures(names, options.exposure, options.iterations, engine.device)
+    views = ViewOrder(scene.train_cameras, options.seed)
+    background = options.scene.background(engine.device)
+    depth_losses = make_depth_losses(
+        options.depth, scene.source_path, scene.train_cameras, options.iterations, background, warnings
+    )
+    return TrainingState(gaussians, optimisers, densification, views, exposures, depth_losses)
 
 
 def initial_gaussians(options: Options, scene: Scene, warnings: Warnings) -> ParameterDict:

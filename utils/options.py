@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -20,7 +21,10 @@ SETTINGS_FILE = "settings.json"
 
 
 def parse(
-    options: type[T], arguments: Sequence[str] | None = None, refused: Mapping[str, str] | None = None
+    options: type[T],
+    arguments: Sequence[str] | None = None,
+    refused: Mapping[str, str] | None = None,
+    default: T | None = None,
 ) -> T:
     """The options that a command line gives; flags are the fields' names, spelt with underscores.
 
@@ -29,6 +33,7 @@ def parse(
         arguments: the words after the program's name; None: those of this process.
         refused: flags that other programs have and this one does not honour, each with a sentence on what to
             do instead. They are refused by name, never ignored.
+        default: what flags that are not given stand at; None: at the fields' own defaults.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for word in words:
@@ -37,7 +42,8 @@ def parse(
         if refused and flag in refused:
             raise UserError(f"{flag} is not supported: {refused[flag]}")
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    return tyro.cli(options, args=words, use_underscores=True, config=config)
+    read = partial(tyro.cli, options, args=words, use_underscores=True, config=config)
+    return read() if default is None else read(default=default)
 
 
 def to_plain(value: Any) -> Any:

@@ -1,15 +1,6 @@
 """Flags of the reference's train.py that ours does not have."""
 
 REFUSED = {
-    "--train_test_exp": "exposure compensation is not there yet",
-    "--exposure_lr_init": "exposure compensation is not there yet",
-    "--exposure_lr_final": "exposure compensation is not there yet",
-    "--exposure_lr_delay_steps": "exposure compensation is not there yet",
-    "--exposure_lr_delay_mult": "exposure compensation is not there yet",
-    "--depths": "depth supervision is not there yet",
-    "-d": "depth supervision is not there yet",
-    "--depth_l1_weight_init": "depth supervision is not there yet",
-    "--depth_l1_weight_final": "depth supervision is not there yet",
     "--optimizer_type": "there is one optimiser, Adam, fused",
     "--data_device": "photographs are kept as bytes in main memory; --image_memory sets how much of it",
     "--position_lr_delay_mult": "it has no effect in the reference; leave it out",

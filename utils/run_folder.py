@@ -26,7 +26,7 @@ OWN_OUTPUTS = (
 )
 OWN_FILES = (
     *(SETTINGS_FILE, "conditioning.json", "cfg_args", "cameras.json", "input.ply"),
-    *("log.jsonl", "guidance.csv", "training.json"),
+    *("log.jsonl", "guidance.csv", "training.json", "exposure.json"),
     *("results.json", "per_view.json", "metrics_conventions.json"),
 )
 

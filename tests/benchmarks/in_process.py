@@ -9,7 +9,7 @@ from utils.options import parse
 PROGRAMS = {"train.py": train, "render.py": render, "metrics.py": metrics}
 
 
-def in_this_process(program: str, *words: str) -> None:
+def in_this_process(program: str, *words: str, threads: int = 0) -> None:
     """What `benchmarks.guidance_modes.call` does, in this process."""
     if program == "benchmarks/passes.py":
         passes.main(words)

@@ -4,12 +4,14 @@ import csv
 import json
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import guidance_modes, passes
-from benchmarks.guidance_modes import Options, Setting, flags, main, planned, report
+from benchmarks.guidance_modes import Options, Run, Setting, flags, main, planned, report, times
 from tests.benchmarks.in_process import in_this_process
 from utils.errors import UserError
 
@@ -32,6 +34,7 @@ def options(small_scene: Path, tiny_model: Path, tmp_path: Path, monkeypatch: py
         seeds=(0, 1),
         iterations=20,
         guidance_interval=3,
+        timed_iterations=0,
         model=str(tiny_model),
         guidance_resolution=64,
         docs=str(page),
@@ -58,14 +61,14 @@ def test_every_run_is_measured_once_and_reported(
         assert guided["passes"]["U-Net"] == sum(inversions(folder / f"ism_auto_{seed}"))
     assert not list(folder.glob("*/chkpnt*.pth"))
 
-    text = report({run: found[run.name] for run in planned(options)}, options)
+    text = report({run: found[run.name] for run in planned(options)}, {}, options)
     assert (tmp_path / "out" / "report.md").read_text() == text
     assert (tmp_path / "page.md").read_text() == PAGE.replace("old\n", text)
     gains = [found[f"ism_auto_{seed}"]["PSNR"] - found[f"none_off_{seed}"]["PSNR"] for seed in (0, 1)]
     row = next(line for line in text.splitlines() if line.startswith("| ism"))
     assert f"{sum(gains) / 2:+.2f} +- " in row and "auto: not measured 2" in row
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise AssertionError("this run was finished")
 
     monkeypatch.setattr(guidance_modes, "call", fail)
@@ -73,6 +76,39 @@ def test_every_run_is_measured_once_and_reported(
     options.iterations = 21
     with pytest.raises(UserError, match="measured with other flags"):
         main(options)
+
+
+def test_runs_at_a_time_share_the_cores(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, together, lock = [], [], threading.Lock()  # PyTorch in this process trains one at a time
+    meeting = threading.Barrier(2, timeout=60)
+
+    def call(program: str, *words: str, threads: int) -> None:
+        limits.append(threads)
+        if program == "train.py":
+            together.append(meeting.wait())  # breaks unless two runs are under way at once
+        with lock:
+            in_this_process(program, *words)
+
+    monkeypatch.setattr(guidance_modes, "call", call)
+    monkeypatch.setattr(guidance_modes.os, "cpu_count", lambda: 8)
+    options.modes, options.jobs = ("none",), 2
+    main(options)
+    assert limits == [4] * 6 and len(together) == 2
+
+
+def test_steps_are_timed_by_short_runs_alone(options: Options, tmp_path: Path) -> None:
+    options.seeds, options.timed_iterations, options.jobs = (0,), 10, 2
+    folder = tmp_path / "out" / "timed" / "small-3"
+    folder.mkdir(parents=True)
+    for mode, seconds, guided_steps in (("none", 0.5, 0), ("ism", 1.7, 3)):
+        run = Run("small-3", mode, "off", 0)
+        words = flags(run, replace(options, iterations=10))
+        found = {"flags": words, "training_seconds": seconds, "guided_steps": guided_steps}
+        (folder / f"{run.name}.json").write_text(json.dumps(found))
+    assert times(options) == pytest.approx({("small-3", "none"): 50, ("small-3", "ism"): 400})
+    main(options)
+    rows = [line.split("|") for line in (tmp_path / "out" / "report.md").read_text().splitlines()[2:]]
+    assert [row[7].strip() for row in rows] == ["ms", "-" * len(rows[1][7].strip()[:-1]) + ":", "50", "400"]
 
 
 def inversions(model: Path) -> list[int]:
@@ -114,6 +150,7 @@ def test_each_run_has_the_flags_of_its_mode(options: Options) -> None:
         ({"scenes": ("small",)}, "--scenes small: allowed is one of fern, still_life, small, a hyphen"),
         ({"scenes": ("lego-3",)}, "--scenes lego-3"),
         ({"guidance_interval": 0}, "--guidance_interval 0: allowed is 1 or more"),
+        ({"jobs": 0}, "--jobs 0: allowed is 1 or more"),
         ({"modes": ("rectified",)}, "--modes rectified needs --inpainting_model"),
     ],
 )

@@ -21,6 +21,7 @@ from tests.programs import ROOT, run_program
 from utils.errors import UserError
 from utils.files import write_json
 from utils.options import parse
+from utils.reference_flags import REFUSED
 
 
 def break_folder(model: Path) -> None:
@@ -154,7 +155,7 @@ def test_the_commands_of_make_demo_are_understood(guided):
     ).stdout.replace("\\\n", " ")
     commands = [shlex.split(line)[1:] for line in said.splitlines() if re.match(r"\S+python \S+\.py ", line)]
     *trainings, scores, pages = commands
-    runs = [parse(train.Options, words[1:], train.REFUSED) for words in trainings]
+    runs = [parse(train.Options, words[1:], REFUSED) for words in trainings]
     plain = runs[-1]
     assert (plain.guidance.lambda_sds, plain.iterations) == (0, 40)
     assert [run.guidance.guidance_model for run in runs[:-1]] == (["small"] if guided else [])

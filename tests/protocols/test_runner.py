@@ -73,6 +73,19 @@ def test_words_of_a_scene_go_before_general_ones_and_flags_before_both(tmp_path:
     assert read_variants(path, ["user=w"]).words_of("a", "fern") == ["--prompt", "w"]
 
 
+def test_a_variant_may_stand_on_others(tmp_path: Path) -> None:
+    path = tmp_path / "variants.toml"
+    path.write_text(
+        '[variants]\na = "--seed 1"\nb = "{a} --prompt {user}"\nc = "{b} --seed 2"\nd = "{e}"\ne = "{d} -w"\n'
+    )
+    variants = read_variants(path, ["user={a}"])  # a word's own braces stay
+    assert variants.words_of("c", "fern") == ["--seed", "1", "--prompt", "{a}", "--seed", "2"]
+    with pytest.raises(UserError, match="variant e names itself; write its flags out"):
+        variants.words_of("e", "fern")
+    with pytest.raises(UserError, match=r"variant c wants \{user\}, which is not said"):
+        read_variants(path).words_of("c", "fern")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -107,6 +107,22 @@ def test_blender8(tmp_path: Path) -> None:
         prepare("blender8", blender(tmp_path / "less", 99, 200), 8)
 
 
+def test_objects(tmp_path: Path) -> None:
+    """The first n training frames, all test frames, at their own size on their own background."""
+    chair = blender(tmp_path / "007227", 7, 4)
+    test = [f"test/r_{number}" for number in range(4)]
+    for views in (3, 6):
+        assert chosen("objects", chair, views) == ([f"train/r_{number}" for number in range(views)], test)
+    options = train_options("objects", chair, 3)
+    assert not options.white_background and options.resolution == -1
+    with pytest.raises(UserError, match="has 7 training frames, not 9"):
+        prepare("objects", chair, 9)
+    with pytest.raises(UserError, match=r"--views 4: allowed is 3, 6, 9 with --protocol objects"):
+        prepare("objects", chair, 4)
+    with pytest.raises(UserError, match=r"no dataset in .*; make them with: python benchmarks/proof\.py"):
+        find_scenes("objects", tmp_path / "007227" / "test", ())
+
+
 def test_mip360_fsgs(tmp_path: Path) -> None:
     """Of 25 photographs: test 0, 8, 16, 24; 12 of the 21 others; from the folder of an eighth's size."""
     garden = colmap(tmp_path / "garden", numbered(25))
@@ -161,6 +177,7 @@ def test_each_protocol_has_the_scenes_of_its_papers() -> None:
     counts = {name: len(rules.homes) for name, rules in PROTOCOLS.items()}
     assert counts == {
         **{"llff": 8, "dtu": 15, "blender8": 8, "mip360_fsgs": 9, "mip360_rf": 9, "tandt_db": 4},
+        "objects": 0,
         "every8": 0,
     }
 

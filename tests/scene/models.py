@@ -16,7 +16,7 @@ def pinhole(width=64, height=48, fx=70.0, fy=72.0, cx=30.0, cy=26.0) -> pycolmap
     return pycolmap.Camera(camera_id=1, model="PINHOLE", width=width, height=height, params=[fx, fy, cx, cy])
 
 
-def pose(number: int, count: int) -> np.ndarray:
+def pose(number: float, count: int) -> np.ndarray:
     """(3, 4) world to camera: on an arc of 80 degrees, 4 units from the origin, looking at it."""
     angle = np.radians(80 * number / max(count - 1, 1) - 40)
     centre = np.array([4 * np.sin(angle), 0.4, -4 * np.cos(angle)])

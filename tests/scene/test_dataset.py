@@ -201,6 +201,43 @@ def test_cameras_at_one_place_take_the_extent_from_the_points(count):
     assert scene_extent(cameras, at_the_camera, warnings) > 0
 
 
+@pytest.mark.parametrize(("apart", "extent"), [(0.5, 3.3), (0.9, 0.495)])
+def test_two_cameras_like_a_pair_of_eyes_take_the_extent_from_the_points(apart, extent):
+    """Half their distance, 3.0 away from the points, says nothing below a tenth of that."""
+    cameras = [camera_at(-apart / 2, 0, 0), camera_at(apart / 2, 0, 0)]
+    points = PointCloud(np.array([[0, 0, 3]], np.float32), np.zeros((1, 3), np.uint8))
+    assert scene_extent(cameras, points, Warnings()) == pytest.approx(extent)
+    three = [*cameras, camera_at(0.0, 0, 0)]
+    assert scene_extent(three, points, Warnings()) == pytest.approx(1.1 * apart / 2)  # as the reference
+
+
+def test_one_photograph_starts_from_the_points_seen_in_it(tmp_path):
+    names = [f"{number}.png" for number in range(3)]
+    folder = write_dataset(tmp_path / "scene", names, seen_by=lambda row: [0, 1] if row < 110 else [1, 2])
+    scene = load(folder, n_views=1)
+    assert names_of(scene.train_cameras) == names[:1]
+    np.testing.assert_allclose(scene.points.positions, POINTS[:110], atol=1e-6)
+    assert "110 SfM points seen in the training photograph" in scene.points_source
+    middle = scene.train_cameras[0].position.numpy()
+    distance = np.median(np.linalg.norm(POINTS[:110] - middle, axis=1))
+    assert scene.extent == pytest.approx(1.1 * distance, rel=1e-5)
+
+
+def test_halves_of_test_photographs_train_and_the_others_test(tmp_path):
+    folder = write_dataset(tmp_path / "scene", [f"{number:02}.png" for number in range(9)])
+    scene = load(folder, eval=True, train_test_exp=True)
+    black = torch.zeros(3)
+    assert names_of(scene.train_cameras) == [f"{number:02}.png" for number in (*range(1, 8), 0, 8)]
+    assert names_of(scene.test_cameras) == ["00.png", "08.png"]
+    for camera in scene.train_cameras[:7]:
+        assert camera.own_photograph.target(black)[1] is None
+    left = torch.zeros(48, 64)
+    left[:, :32] = 1
+    for trains, tests in zip(scene.train_cameras[7:], scene.test_cameras, strict=True):
+        assert torch.equal(trains.own_photograph.target(black)[1], left)
+        assert torch.equal(tests.own_photograph.target(black)[1], 1 - left)
+
+
 def test_a_single_photograph_without_points_loads(tmp_path):
     folder = write_dataset(tmp_path / "scene", ["a.png"], points=POINTS[:0])
     scene = load(folder, init_random=200)

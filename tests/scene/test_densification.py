@@ -148,6 +148,40 @@ def test_opacity_is_reset_right_after_its_iteration(iteration, white, resets):
         assert torch.equal(after, before) and (moments["exp_avg"] != 0).all()
 
 
+@pytest.mark.parametrize(
+    ("limit", "white", "expected"),
+    [
+        (-1, False, {3000, 6000, 9000, 12_000}),
+        (0, False, set()),
+        (0, True, set()),
+        (1, False, {3000}),
+        (1, True, {500}),
+        (2, True, {500, 3000}),
+        (9, False, {3000, 6000, 9000, 12_000}),
+    ],
+)
+def test_resets_of_opacity_are_no_more_than_asked_for(limit, white, expected):
+    options = DensificationOptions(opacity_resets=limit)
+    reset = set()
+    for iteration in (500, *range(3000, 18_001, 3000)):
+        gaussians = small_and_large()
+        densification, optimisers = state_of(options, gaussians, white)
+        densification.after_step(gaussians, optimisers, iteration, info_with(torch.zeros(6, 2)), 1e-4)
+        if torch.sigmoid(gaussians["opacities"].detach()).max() < 0.02:
+            reset.add(iteration)
+    assert reset == expected
+
+
+@pytest.mark.parametrize(("prune_scale", "left"), [(0.1, 5), (0.12, 6), (0.0, 6)])
+def test_large_gaussians_are_pruned_from_the_size_asked_for(prune_scale, left):
+    gaussians = small_and_large()
+    densification, optimisers = state_of(DensificationOptions(prune_scale=prune_scale), gaussians)
+    with torch.no_grad():
+        gaussians["scales"][4] = torch.log(torch.tensor(0.11 * EXTENT))
+    densification.after_step(gaussians, optimisers, 3100, info_with(torch.zeros(6, 2)), 1e-4)
+    assert len(gaussians["means"]) == left
+
+
 def test_the_cap_holds_and_the_largest_gradients_win():
     gaussians = small_and_large()
     densification, optimisers = state_of(DensificationOptions(max_gaussians=8), gaussians)
@@ -172,10 +206,18 @@ def test_cap_in_force():
     assert DensificationOptions(max_gaussians=77, densification="mcmc").cap("cuda") == 77
 
 
-@pytest.mark.parametrize("flag", ["densification_interval", "opacity_reset_interval"])
-def test_bad_values_name_flag_and_value(flag):
-    with pytest.raises(UserError, match=f"--{flag} 0"):
-        from_plain(DensificationOptions, {flag: 0}).check()
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("densification_interval", 0),
+        ("opacity_reset_interval", 0),
+        ("opacity_resets", -2),
+        ("prune_scale", -0.1),
+    ],
+)
+def test_bad_values_name_flag_and_value(flag, value):
+    with pytest.raises(UserError, match=f"--{flag} {value}"):
+        from_plain(DensificationOptions, {flag: value}).check()
 
 
 def test_state_goes_through_a_checkpoint():

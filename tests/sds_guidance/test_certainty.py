@@ -13,7 +13,8 @@ from PIL import Image
 from scene.cameras import Camera
 from scene.photographs import Photograph, PixelCache
 from sds_guidance import View
-from sds_guidance.certainty import certainty, in_sight, nearest, reproject, sample, warped_photographs
+from sds_guidance.certainty import certainty, in_sight, nearest, warped_photographs
+from utils.warping import reproject, sample
 
 WIDTH, HEIGHT = 40, 30
 LENS = torch.tensor([[40.0, 0.0, 21.0], [0.0, 42.0, 14.0], [0.0, 0.0, 1.0]])

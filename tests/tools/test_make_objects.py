@@ -134,6 +134,45 @@ def test_posed_objects_are_datasets(tmp_path: Path) -> None:
     assert min(distances) > 0.1
 
 
+def test_few_views_of_chosen_objects(tmp_path: Path) -> None:
+    """Nested training views about the facing, test views named by where they are, all at one distance."""
+    options = small(tmp_path, posed=True, layout="few_views", instances=(5, 3), points=0)
+    options = dataclasses.replace(options, train_views=4, test_views=2)
+    make_objects.main(options)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["000003", "000005"]
+    train, test = read_blender(tmp_path / "000003", hold_out=True, warnings=Warnings())
+    assert [it.name for it in train] == [f"train/00{number}" for number in range(4)]
+    assert [it.name for it in test] == ["test/inside_000", "test/outside_000"]
+    rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert {row["instance"] for row in rows} == {3, 5}
+    instance = options.plan().instance(3)
+    turned = [(row["azimuth"] - instance.facing + 180) % 360 - 180 for row in rows if row["instance"] == 3]
+    assert np.allclose(turned[:4], [-35, 35, 0, 0], atol=0.01)
+    positions = np.stack([-it.world_to_camera[:3, :3].T @ it.world_to_camera[:3, 3] for it in train + test])
+    axes = np.stack([it.world_to_camera[2, :3] for it in train + test])
+    middle = np.linalg.lstsq(  # where all optical axes meet
+        np.concatenate([np.eye(3) - np.outer(axis, axis) for axis in axes]),
+        np.concatenate([at - axis * (axis @ at) for axis, at in zip(axes, positions, strict=True)]),
+    )[0]
+    assert np.ptp(np.linalg.norm(positions - middle, axis=1)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"instances": (3,)}, "--instances is for posed sets; give --posed"),
+        ({"layout": "few_views"}, "--layout is for posed sets; give --posed"),
+        ({"posed": True, "instances": (-1,)}, "--instances"),
+        ({"posed": True, "layout": "few_views"}, "--train_views 24: allowed is 3 to 9 with"),
+        ({"posed": True, "layout": "few_views", "train_views": 9, "test_views": 5}, "--test_views 5"),
+    ],
+)
+def test_flags_of_posed_sets_that_cannot_be_used(tmp_path: Path, changes: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_objects.main(small(tmp_path / "set", **changes))
+    assert not (tmp_path / "set").exists()
+
+
 @pytest.mark.parametrize("colour", COLOURS)
 def test_the_rendered_colour_is_the_named_one(colour: str, tmp_path: Path) -> None:
     """The lit side of a matte ball is nearer to its colour than to any other."""

@@ -45,6 +45,28 @@ def caption(
     return f"{opening}{subject}{place}{seen}"
 
 
+def short_prompt(family: str, colour: str) -> str:
+    """What a person would type of one object: "a cyan chair"."""
+    return f"{_article(colour)} {colour} {family}"
+
+
+def detailed_prompt(family: str, colour: str, material: str, size: str, floor: str) -> str:
+    """What a language model would say of one object, from a fixed template; no language model is asked.
+
+    Args:
+        family, colour: as `caption` has them.
+        material: a key of `MATERIAL_WORDS`.
+        size: "small", "large" or "" (not named).
+        floor: what the floor is called.
+    """
+    name = " ".join(word for word in (size, material, colour, family) if word)
+    return f"a rendering of a single {name} standing on a plain {floor} floor, in soft even light"
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
 def _name(rng: Generator, family: str, colour: str, material: str, *, count: int, size: str) -> str:
     """A noun with its article or number and its adjectives."""
     words = [colour, _one_of(rng, MATERIAL_WORDS[material])]
@@ -52,7 +74,7 @@ def _name(rng: Generator, family: str, colour: str, material: str, *, count: int
         words.reverse()
     noun = family if count == 1 else FAMILIES[family].plural
     name = " ".join(word for word in (size, *words, noun) if word)
-    return f"{NUMBERS[count]} {name}" if count > 1 else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{NUMBERS[count]} {name}" if count > 1 else f"{_article(name)} {name}"
 
 
 def _one_of(rng: Generator, words: tuple[str, ...]) -> str:

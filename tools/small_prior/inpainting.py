@@ -140,7 +140,7 @@ def widen(unet: Any) -> None:
     with torch.no_grad():
         wide.weight.zero_()
         wide.weight[:, : narrow.in_channels] = narrow.weight
-        wide.bias.copy_(narrow.bias)
+        wide.load_state_dict({"weight": wide.weight, "bias": narrow.bias})
     unet.conv_in = wide
     unet.register_to_config(in_channels=inputs)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,5 +100,6 @@ def test_a_trained_sibling_is_taken_beside_its_model(small, tmp_path):
 
 def test_flags_that_make_no_sense_are_named(tmp_path):
     for changed, flag in (({"data": ()}, "--data"), ({"output": ""}, "--output"), ({"masks": 0}, "--masks")):
+        options = replace(InpaintOptions(data=("x",), output=str(tmp_path)), **changed)  # type: ignore[arg-type]
         with pytest.raises(UserError, match=flag):
-            InpaintOptions(**{"data": ("x",), "output": str(tmp_path), **changed}).check()
+            options.check()

@@ -1,0 +1,303 @@
+"""The proof: does a prior of the domain help where photographs are few? Objects, trainings and tables.
+
+    python benchmarks/proof.py --docs docs/results.md
+    python benchmarks/proof.py --quick
+    python benchmarks/proof.py --parts tuning_base tuning_guided
+    python benchmarks/proof.py --plan_only
+
+Renders procedural objects that the small prior was not trained on, runs full_eval.py's cells on them, part by
+part, and tabulates. What is there is not done again: a stopped proof goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import utils.idle_threads  # noqa: F401  (comes before torch)
+
+# isort: split
+
+import full_eval
+from benchmarks.guidance_pictures import save_jpeg, side_by_side, stacked
+from benchmarks.measured import fill
+from benchmarks.programs import call, lpips_flags
+from benchmarks.proof_tables import Table, shown
+from protocols.cells import Cell, known_record
+from protocols.schedule import estimated_seconds, shown_time
+from tools.procedural.captions import detailed_prompt, short_prompt
+from tools.procedural.plan import Plan
+from utils.errors import UserError, run_program
+from utils.files import write_text
+from utils.options import parse
+
+VARIANTS = ROOT / "protocols" / "proof.toml"
+PLAN = Plan(seed=0)
+"""That of the small prior's pictures, numbers 0 to 6999: so its four held-out families are these too."""
+
+FAMILIES = (7224, 7227, 7004, 7162, 7233, 7682, 7650, 7216)
+"""Ball, chair, rocket, tree, and a second of each: of families that the prior never saw. Like the other two
+lists, the first ones from number 7000 that stand alone and are not called small."""
+INSTANCES = (7000, 7020, 7060, 7071)
+"""Truck, bottle, mushroom, cactus: the prior knows others of these families."""
+TUNING = (7119, 7120, 7123, 7169)
+"""Flower, table, hammer, guitar, likewise; settings are chosen on these alone."""
+WRONG = "a blue sofa"
+PICTURE = "results_views.jpg"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Cells that are run together.
+
+    Attributes:
+        objects: their numbers in the plan.
+        views: numbers of training photographs.
+        variants: of protocols/proof.toml; from the first, full_eval.py's own tables take differences.
+        seeds: of the trainings.
+    """
+
+    objects: tuple[int, ...]
+    views: tuple[int, ...]
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+MODES = ("sds", "ism", "targets")
+GATED = tuple(f"{mode}_gate" for mode in MODES)
+WORDS = ("words_none", "words_detailed", "words_wrong", "words_both", "words_both_ranked")
+PARTS = {
+    "core": Part(FAMILIES + INSTANCES, (3,), ("base", "plain", *MODES), (0, 1, 2)),
+    "gate": Part(FAMILIES + INSTANCES, (3,), GATED, (0,)),
+    "words": Part(FAMILIES, (3,), WORDS, (0,)),
+    "views": Part(FAMILIES[:4], (6, 9), ("base", "plain", *MODES), (0,)),
+    "long": Part(FAMILIES[:4], (3,), ("base_long", "plain_long"), (0,)),
+    "tuning_base": Part(TUNING, (3,), tuple(f"base_{trial}" for trial in range(1, 7)), (0,)),
+    "tuning_guided": Part(
+        TUNING, (3,), ("base", *(f"{mode}_{trial}" for mode in MODES for trial in range(1, 7))), (0,)
+    ),
+}
+QUICK = {
+    "core": Part((7227, 7000), (3,), ("base", "plain", *MODES), (0,)),
+    "words": Part((7227, 7000), (3,), ("words_none", "words_both_ranked"), (0,)),
+}
+QUICK_FLAGS = "--iterations 300 --init_random 2000"
+
+
+@dataclass
+class Options:
+    """Measures whether a prior of the domain helps, on objects that it was not trained on."""
+
+    output: str = "output/proof"
+    """Folder of the objects, the cells of each part, and report.md; with --quick, its subfolder quick."""
+    parts: tuple[Literal["core", "gate", "words", "views", "long", "tuning_base", "tuning_guided"], ...] = (
+        "core",
+        "gate",
+        "words",
+        "views",
+        "long",
+    )
+    """What to run, in this order; the tables are of all parts that were run so far."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the trainings; by default each part's own."""
+    quick: bool = False
+    """Two objects of 64 pixels, 300 iterations: whether all works, in minutes. The figures mean nothing."""
+    plan_only: bool = False
+    """Say what would be run and how long it will take, by what is done, and stop."""
+    jobs: int = 1
+    """As full_eval.py has it."""
+    data: str = "../shared/data"
+    """Folder whose weights/ has SqueezeNet's for LPIPS; without them there is no LPIPS."""
+    docs: str = ""
+    """A page whose blocks of measured tables are filled; empty: none."""
+
+
+def main(options: Options) -> None:
+    """Makes the objects, runs the cells that are missing, and writes the tables.
+
+    Raises:
+        UserError: mitsuba is missing, a flag cannot be used, or cells failed: those of all parts are named
+            when the others are done.
+    """
+    folder = Path(options.output).absolute() / ("quick" if options.quick else "")
+    known = QUICK if options.quick else PARTS
+    parts = {name: known[name] for name in options.parts if name in known}
+    if not parts:
+        raise UserError(f"--parts {' '.join(options.parts)}: --quick has {', '.join(QUICK)}")
+    if options.seeds:
+        parts = {name: replace(part, seeds=options.seeds) for name, part in parts.items()}
+    make_objects(folder, known, options)
+    write_variants(folder, known)
+    evaluations = {name: evaluation(folder, name, part, options) for name, part in parts.items()}
+    print(planned_time(evaluations), flush=True)
+    if options.plan_only:
+        return
+    failures = []
+    for name, each in evaluations.items():
+        print(f"part {name}", flush=True)
+        try:
+            full_eval.main(each)
+        except UserError as failure:
+            failures.append(f"{name}: {failure}")
+    found = blocks(known | parts, [record for name in known for record in finished(folder / name)])
+    write_text(folder / "report.md", "\n".join(found.values()))
+    print("\n".join(found.values()))
+    if options.docs:
+        found["measured modes"] += pictures(folder, Path(options.docs))
+        for block, text in found.items():
+            fill(Path(options.docs), block, text)
+    if failures:
+        raise UserError("\n".join(failures))
+
+
+def make_objects(folder: Path, parts: dict[str, Part], options: Options) -> None:
+    """Renders the pictures of the parts' objects that are not there yet."""
+    numbers = dict.fromkeys(number for part in parts.values() for number in part.objects)
+    size = ["--resolution", "64", "--samples", "8", "--test_views", "8"] if options.quick else []
+    words = ["--posed", "--layout", "few_views", "--points", "0", "--train_views", "9", "--test_views", "40"]
+    words += [*size, "--seed", str(PLAN.seed), "--output", str(folder / "objects")]
+    call("tools/make_objects.py", *words, "--instances", *map(str, numbers))
+
+
+def write_variants(folder: Path, parts: dict[str, Part]) -> None:
+    """Writes variants.toml, protocols/proof.toml with the words for each object, and the wrong words."""
+    write_text(folder / "wrong.txt", f"{WRONG}\n")
+    lines = [VARIANTS.read_text(encoding="utf-8"), "[words]"]
+    lines += [f'wrong = "{WRONG}"', f"wrong_file = {json.dumps(str(folder / 'wrong.txt'))}"]
+    for number in dict.fromkeys(number for part in parts.values() for number in part.objects):
+        user, detailed = prompts(number)
+        lines += ["", f"[words.{scene(number)}]", f'user = "{user}"', f'detailed = "{detailed}"']
+    write_text(folder / "variants.toml", "\n".join(lines) + "\n")
+
+
+def prompts(number: int) -> tuple[str, str]:
+    """A person's words for an object, and those in the style of a language model."""
+    it = PLAN.instance(number)
+    detailed = detailed_prompt(it.family, it.colour, it.material, it.size, it.floor)
+    return short_prompt(it.family, it.colour), detailed
+
+
+def scene(number: int) -> str:
+    """What full_eval.py calls an object: its folder."""
+    return f"{number:06d}"
+
+
+def evaluation(folder: Path, name: str, part: Part, options: Options) -> full_eval.Options:
+    """full_eval.py's options for a part."""
+    net, *weights = lpips_flags(Path(options.data).absolute())[1::2]
+    return full_eval.Options(
+        protocol="objects",
+        data=str(folder / "objects"),
+        scenes=tuple(map(scene, part.objects)),
+        views=part.views,
+        variants=part.variants,
+        variants_file=str(folder / "variants.toml"),
+        train_flags=QUICK_FLAGS if options.quick else "",
+        seeds=part.seeds,
+        lpips_net=net,  # type: ignore[arg-type]
+        lpips_weights=weights[0] if weights else "",
+        reference_iterations=0,  # inside and outside say here what visibility says elsewhere
+        jobs=options.jobs,
+        output=str(folder / name),
+    )
+
+
+def finished(folder: Path) -> list[dict[str, Any]]:
+    """The records of a part's finished cells, those of earlier calls too."""
+    paths = sorted(folder.glob("*/*_views/*/seed_*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def blocks(parts: dict[str, Part], records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The tables in Markdown by the block of the page that has them; "Not yet." where no cell is finished."""
+    # For each block: a part, the rows before its own, and the row that gains are taken from.
+    wanted: dict[str, list[tuple[str, tuple[str, ...], str]]] = {
+        "measured modes": [("core", (), "base")],
+        "measured gate": [("gate", ("base", *MODES), "base")],
+        "measured words": [("words", ("base", "sds"), "base")],
+        "measured views": [("views", (), "base"), ("long", ("base", "plain"), "base")],
+        "measured tuning": [("tuning_base", (), "base_1"), ("tuning_guided", (), "base")],
+    }
+    result = {}
+    for block, rows in wanted.items():
+        texts = [
+            text
+            for name, before, first in rows
+            if name in parts
+            for text in part_tables(parts[name], before, first, records)
+        ]
+        result[block] = "\n".join(texts) or "Not yet.\n"
+    return result
+
+
+def part_tables(
+    part: Part, before: tuple[str, ...], baseline: str, records: Sequence[dict[str, Any]]
+) -> list[str]:
+    """A part's tables in Markdown, for each number of photographs and group of objects; none without cells.
+
+    Args:
+        part: whose variants are the rows.
+        before: variants of other parts, which come first.
+        baseline: the variant from which gains are taken.
+        records: of all finished cells.
+    """
+    groups = {"Held-out families": FAMILIES, "Held-out instances": INSTANCES, "Tuning objects": TUNING}
+    variants = before + part.variants
+    asked = [
+        Table(title, named(part, group), views, variants, baseline, part.seeds)
+        for views in part.views
+        for title, group in groups.items()
+    ]
+    return [text for table in asked if (text := shown(table, records))]
+
+
+def named(part: Part, group: Sequence[int]) -> dict[str, str]:
+    """The part's objects that are of a group: what to call them, by scene."""
+    numbers = [number for number in part.objects if number in group]
+    return {scene(number): f"{PLAN.instance(number).family} {number}" for number in numbers}
+
+
+def pictures(folder: Path, page: Path) -> str:
+    """Writes results_views.jpg beside the page; returns the line that shows it, empty where no cell is there.
+
+    Of the first object of each held-out family: a view inside and one outside, photograph and renderings of
+    seed 0 without guidance and in every mode.
+    """
+    rows = []
+    for number in FAMILIES[:4]:
+        cells = folder / "core" / scene(number) / "3_views"
+        models = {variant: cells / variant / "seed_0" for variant in ("plain", "base", *MODES)}
+        if all((model / "per_view.json").is_file() for model in models.values()):
+            rows.append(side_by_side(models, 2))
+    if not rows:
+        return ""
+    save_jpeg(page.with_name(PICTURE), stacked(rows))
+    return f"\n![Views inside and outside: photograph, plain, base, sds, ism, targets]({PICTURE})\n"
+
+
+def planned_time(evaluations: Mapping[Any, full_eval.Options]) -> str:
+    """How many cells each part has, how many are done, and how long the others take by finished ones."""
+    lines: list[str] = []
+    records: dict[Cell, dict[str, Any]] = {}
+    cells = {name: full_eval.planned(each) for name, each in evaluations.items()}
+    for name, its in cells.items():
+        found = {cell: known_record(Path(evaluations[name].output), cell) for cell in its}
+        records |= {cell: record for cell, record in found.items() if record}
+    total = 0.0
+    for name, its in cells.items():
+        left = [cell for cell in its if cell not in records]
+        seconds = sum(estimated_seconds(cell, records) for cell in left)
+        total += seconds
+        lines.append(f"{name}: {len(its)} cells, {len(its) - len(left)} done, {shown_time(seconds)} to go")
+    return "\n".join([*lines, f"together about {shown_time(total)}"])
+
+
+if __name__ == "__main__":
+    run_program(lambda: main(parse(Options)))
