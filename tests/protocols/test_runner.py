@@ -56,7 +56,7 @@ def test_train_takes_every_shipped_variant() -> None:
         options = parse(TrainOptions, ["-s", "scene", *variants.words_of(name, "fern")])
         options.check()
         assert options.iterations == (30_000 if name == "plain_30k" else 7000)
-        assert (options.guidance.lambda_sds == 0) == name.startswith(("plain", "dense"))
+        assert (options.guidance.lambda_sds == 0) == name.startswith(("plain", "dense", "base"))
     prompts = {
         name: parse(TrainOptions, variants.words_of(name, "fern")).guidance.prompt
         for name in ("sds", "sds_no_prompt", "sds_wrong")
