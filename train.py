@@ -83,7 +83,7 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
         facts = {"versions": versions(), "threads": threads(), "scene": scene.summary()}
         facts |= {"preset": preset, "guidance": guidance.description if guidance else None}
         save_settings(model_path, options, **facts)
-    write_reference_files(model_path, scene, options.scene, options.sh_degree)
+    write_reference_files(model_path, scene, options.scene, options.sh_degree, options.depth.depths)
     saved = load_newest_checkpoint(model_path, warnings) if resuming else None
     if saved:
         demand_same_settings(model_path, saved["settings"], to_plain(options), MAY_DIFFER)

@@ -13,15 +13,24 @@ from utils.errors import UserError
 from utils.options import from_plain, load_cfg_args, load_settings, save_cfg_args
 
 
-def write_reference_files(model_path: Path, scene: Scene, options: SceneOptions, sh_degree: int) -> None:
-    """Writes `cfg_args`, `cameras.json` and `input.ply`, which viewers and other tools look for."""
+def write_reference_files(
+    model_path: Path, scene: Scene, options: SceneOptions, sh_degree: int, depths: str
+) -> None:
+    """Writes `cfg_args`, `cameras.json` and `input.ply`, which viewers and other tools look for.
+
+    Args:
+        model_path: folder of the model; made where it is missing.
+        scene, options: what it is trained on, and how that was read.
+        sh_degree: the stored one.
+        depths: folder of depth maps inside the dataset, or empty.
+    """
     model_path.mkdir(parents=True, exist_ok=True)
     values: Mapping[str, Any] = {
         "sh_degree": sh_degree,
         "source_path": options.source_path,
         "model_path": str(model_path),
         "images": options.images,
-        "depths": "",
+        "depths": depths,
         "resolution": options.resolution,
         "white_background": options.white_background,
         "train_test_exp": options.train_test_exp,

@@ -29,6 +29,7 @@ from training.depth_losses import (
     warp_loss,
 )
 from utils.errors import UserError, Warnings
+from utils.options import load_cfg_args
 
 WIDTH, HEIGHT = 48, 36
 LENS = torch.tensor([[50.0, 0.0, 24.0], [0.0, 50.0, 18.0], [0.0, 0.0, 1.0]])
@@ -298,6 +299,7 @@ def test_a_resumed_run_equals_the_unbroken_one(slanted_wall, tmp_path):
     assert ply(broken, 60) == ply(unbroken, 60)
     plain = run_train(slanted_wall, tmp_path / "plain", "--iterations", 60, *BUSY)
     assert ply(plain, 60) != ply(unbroken, 60)
+    assert (load_cfg_args(unbroken)["depths"], load_cfg_args(plain)["depths"]) == ("depths", "")
 
 
 def test_densification_sees_the_photographs_colours_alone(small_scene, monkeypatch, tmp_path):
