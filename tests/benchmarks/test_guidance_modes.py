@@ -97,7 +97,7 @@ def test_runs_at_a_time_share_the_cores(options: Options, monkeypatch: pytest.Mo
 
 
 def test_steps_are_timed_by_short_runs_alone(options: Options, tmp_path: Path) -> None:
-    options.seeds, options.timed_iterations, options.jobs = (0,), 10, 2
+    options.seeds, options.timed_iterations = (0,), 10
     folder = tmp_path / "out" / "timed" / "small-3"
     folder.mkdir(parents=True)
     for mode, seconds, guided_steps in (("none", 0.5, 0), ("ism", 1.7, 3)):
