@@ -15,7 +15,6 @@ import json
 import math
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -240,23 +239,18 @@ def measure(run: Run, words: Sequence[str], options: Options) -> dict[str, Any]:
     once = ["--overwrite", "--test_iterations", "-1", "--save_iterations", "-1", "--checkpoint_interval", "0"]
     each = max((os.cpu_count() or 1) // options.jobs, 1)
     run_one = partial(call, threads=each if options.jobs > 1 else 0)
-    started = time.perf_counter()
     run_one(*program, "-s", str(source), "--preset", "reference", *words, *common, *once)
-    seconds = time.perf_counter() - started
     run_one("render.py", "--skip_train", *common)
     run_one("metrics.py", "-m", str(model), *lpips_flags(Path(options.data).absolute()))
     for checkpoint in model.glob("chkpnt*.pth"):
         checkpoint.unlink()
     (scores,) = json.loads((model / "results.json").read_text()).values()
     training = json.loads((model / "training.json").read_text())
-    gate = training.get("gate", {})
     return {
         **scores,
         "gaussians": training["gaussians"],
-        "decision": gate.get("decision", ""),
+        "decision": training.get("gate", {}).get("decision", ""),
         "training_seconds": training["seconds"],
-        "gate_seconds": gate.get("seconds", 0.0),
-        "process_seconds": round(seconds, 1),
         "guided_steps": guided_steps(model / "guidance.csv"),
         "passes": json.loads(counts.read_text()) if counts.is_file() else dict.fromkeys(PARTS, 0),
         "memory_mib": training["peak_memory_mib"]["host"],

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.idle_threads import limits
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,9 +24,9 @@ def call(program: str, *words: str, threads: int = 0) -> None:
     Raises:
         UserError: it failed.
     """
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)) if threads else {}
+    environment = os.environ | (limits(threads, threads) if threads else {})
     arguments = [sys.executable, str(ROOT / program), *words]
-    result = subprocess.run(arguments, cwd=ROOT, env=os.environ | limits, check=False)
+    result = subprocess.run(arguments, cwd=ROOT, env=environment, check=False)
     if result.returncode:
         raise UserError(f"{program} {' '.join(words)} failed with exit code {result.returncode}")
 

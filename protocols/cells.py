@@ -19,6 +19,7 @@ from scene.points import random_in_cube, save_point_cloud
 from scene.split import write_split
 from utils.errors import UserError
 from utils.files import write_json
+from utils.idle_threads import limits
 
 ROOT = Path(__file__).resolve().parents[1]
 BOX, BOX_POINTS = 1.0, 10_000  # half a side, and how many random points DNGaussian and CoR-GS put into it
@@ -157,12 +158,7 @@ def call(program: str, words: Sequence[str], log: Path, threads: Mapping[str, in
     Raises:
         UserError: it failed; the message has what it said of that, or its last line.
     """
-    environment = dict(os.environ)
-    if threads:
-        environment |= {
-            "OMP_NUM_THREADS": str(threads["torch"]),
-            "NUMBA_NUM_THREADS": str(threads["numba"]),
-        }
+    environment = os.environ | (limits(**threads) if threads else {})
     with log.open("a", encoding="utf-8") as file:
         result = subprocess.run(
             [sys.executable, str(ROOT / program), *words],

@@ -345,10 +345,8 @@ def start_points(
         f"only {len(points)} {what}: {options.init_random} random ones in the cameras' view are added"
     )
     added = random_in_view(cameras, options.init_random, points, seed)
-    return (
-        points + added,
-        f"{len(points)} {what} and {len(added)} random points in the training cameras' view",
-    )
+    more = f"{len(added)} random points in the training cameras' view"
+    return points + added, f"{len(points)} {what} and {more}"
 
 
 def scene_extent(cameras: Sequence[Camera], points: PointCloud, warnings: Warnings) -> float:

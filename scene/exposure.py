@@ -19,6 +19,7 @@ from torch.nn import Parameter
 from utils.determinism import single_threaded
 from utils.errors import UserError, demand
 from utils.files import write_json
+from utils.schedules import log_linear
 
 EXPOSURE_FILE = "exposure.json"
 
@@ -48,11 +49,7 @@ class ExposureOptions:
 
     def rate(self, iteration: int, iterations: int) -> float:
         """The learning rate at `iteration` (from 1) of a run; 0 if an end is 0."""
-        first, last = self.exposure_lr_init, self.exposure_lr_final
-        if not first or not last:
-            return 0.0
-        progress = min(iteration / iterations, 1.0)
-        rate = math.exp((1 - progress) * math.log(first) + progress * math.log(last))
+        rate = log_linear(self.exposure_lr_init, self.exposure_lr_final, iteration / iterations)
         if not self.exposure_lr_delay_steps:
             return rate
         rise = math.sin(math.pi / 2 * min(iteration / self.exposure_lr_delay_steps, 1.0))

@@ -8,6 +8,7 @@ from torch.nn import ParameterDict
 from torch.optim import Optimizer
 
 from utils.errors import demand
+from utils.schedules import log_linear
 
 
 @dataclass
@@ -37,11 +38,8 @@ class OptimiserOptions:
 
 def position_lr(options: OptimiserOptions, iteration: int, extent: float) -> float:
     """Learning rate of positions at `iteration` (from 1), scene units: log-linear; 0 if an end is 0."""
-    first, last = options.position_lr_init, options.position_lr_final
-    if not first or not last:
-        return 0.0
-    progress = min(iteration / max(options.position_lr_max_steps, 1), 1.0)
-    return extent * math.exp((1 - progress) * math.log(first) + progress * math.log(last))
+    progress = iteration / max(options.position_lr_max_steps, 1)
+    return extent * log_linear(options.position_lr_init, options.position_lr_final, progress)
 
 
 def make_optimisers(

@@ -1,5 +1,6 @@
 """The programs as a user runs them, and train.py called from a test."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -19,6 +20,15 @@ BUSY = (
     *("--densify_until_iter", 60, "--checkpoint_interval", 10, "--test_iterations", -1),
 )
 """Flags under which growing, splitting, pruning and a reset all happen within 60 iterations."""
+
+
+def flat(options) -> dict:
+    """Every flag and its value, groups opened."""
+    result: dict = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        result |= flat(value) if dataclasses.is_dataclass(value) else {field.name: value}
+    return result
 
 
 def run_train(source: Path, model: Path, *flags: Any) -> Path:

@@ -8,6 +8,7 @@ import convert
 import metrics
 import render
 import train
+from tests.programs import flat
 from utils.errors import UserError
 from utils.options import parse
 from utils.reference_flags import REFUSED
@@ -49,15 +50,6 @@ CONVERT_REFUSED = (
     "magick_executable",
     "resize",
 )
-
-
-def flat(options) -> dict:
-    """Every flag and its value, groups opened."""
-    result: dict = {}
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        result |= flat(value) if dataclasses.is_dataclass(value) else {field.name: value}
-    return result
 
 
 def words(flag: str, value: object) -> list[str]:

@@ -17,6 +17,7 @@ from scene.cameras import Camera
 from scene.depth_maps import DepthMap, load_depth_maps
 from utils.determinism import single_threaded
 from utils.errors import Warnings, demand
+from utils.schedules import log_linear
 from utils.warping import reproject, sample
 
 NEIGHBOURS = 3  # photographs that a view is compared with, in turn
@@ -55,11 +56,6 @@ class DepthOptions:
         final = self.depth_l1_weight_final
         demand(0 < final < math.inf, "depth_l1_weight_final", final, "a finite number > 0")
         demand(self.depth_interval >= 1, "depth_interval", self.depth_interval, "at least 1")
-
-    def l1_weight(self, progress: float) -> float:
-        """The weight of L1 at this fraction of the run; `depth_l1_weight_init` is above 0."""
-        first, last = math.log(self.depth_l1_weight_init), math.log(self.depth_l1_weight_final)
-        return math.exp((1 - progress) * first + progress * last)
 
 
 class DepthLosses:
@@ -130,7 +126,8 @@ class DepthLosses:
         near, prior = inverse_depth(rendering), map_.inverse.to(self.background)
         weight = self._photograph(camera)[1]
         if map_.metric and self.options.depth_l1_weight_init:
-            return self.options.l1_weight(progress) * (weight * (near - prior).abs()).mean()
+            first, last = self.options.depth_l1_weight_init, self.options.depth_l1_weight_final
+            return log_linear(first, last, progress) * (weight * (near - prior).abs()).mean()
         surface = rendering.alpha[0].detach() >= SURFACE
         return self.options.lambda_depth * (1 - correlation(near, prior, weight * surface))
 

@@ -1,6 +1,5 @@
 """Presets: chosen by the number of photographs, overruled by flags, recorded, and the same when resumed."""
 
-import dataclasses
 import json
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +10,7 @@ import torch
 import train
 from scene.gaussians import load_ply
 from scene.split import write_split
-from tests.programs import BUSY, ROOT, break_off, ply, run_train
+from tests.programs import BUSY, ROOT, break_off, flat, ply, run_train
 from tests.scene.models import write_dataset
 from training.options import Options
 from training.presets import FEW_VIEWS, UP_TO, automatic, described, read_options, values, with_values
@@ -21,15 +20,6 @@ from utils.options import load_cfg_args, load_settings
 SCENE = ("-s", "scene", "--n_views")
 FEW = ("--preset", "few_views", "--points", "seen")
 """Few photographs without the seconds of a dense start."""
-
-
-def flat(options) -> dict:
-    """Every flag and its value, groups opened."""
-    result: dict = {}
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        result |= flat(value) if dataclasses.is_dataclass(value) else {field.name: value}
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -137,10 +137,10 @@ def widen(unet: Any) -> None:
     narrow = unet.conv_in
     inputs = narrow.in_channels + BESIDE
     wide = nn.Conv2d(inputs, narrow.out_channels, narrow.kernel_size, padding=narrow.padding)
+    wide.bias = narrow.bias
     with torch.no_grad():
         wide.weight.zero_()
         wide.weight[:, : narrow.in_channels] = narrow.weight
-        wide.load_state_dict({"weight": wide.weight, "bias": narrow.bias})
     unet.conv_in = wide
     unet.register_to_config(in_channels=inputs)
 
