@@ -47,7 +47,7 @@ def largest_model(
     say(f"matching {len(names) * (len(names) - 1) // 2} pairs")
     pycolmap.match_exhaustive(database, verification_options=verification(seed), device=pycolmap.Device.cpu)
     say("finding poses")
-    # one thread: the same bits on every machine
+    # one thread: the same model each time, but for the last digits (Ceres orders its unknowns by address)
     mapping = pycolmap.IncrementalPipelineOptions(random_seed=seed, min_model_size=FEWEST, num_threads=1)
     mapping.triangulation.ignore_two_view_tracks = not points_of_two
     (work / "models").mkdir()

@@ -90,8 +90,13 @@ def test_poses_are_found_and_the_stray_photograph_is_named(photographs, tmp_path
 
     again = tmp_path / "again"
     convert.main(convert.Options(source_path=str(photographs), output_path=str(again)))
-    for file in ("sparse/0/cameras.bin", "sparse/0/images.bin", "sparse/0/points3D.bin", "images/0.png"):
-        assert (again / file).read_bytes() == (output / file).read_bytes()
+    second = load_scene(SceneOptions(source_path=str(again)), seed=0)
+    # not to the bit: Ceres orders its unknowns by their addresses
+    assert len(second.points) == pytest.approx(len(scene.points), rel=0.02)
+    for one, two in zip(scene.train_cameras, second.train_cameras, strict=True):
+        assert one.name == two.name
+        np.testing.assert_allclose(two.world_to_camera, one.world_to_camera, atol=0.01)
+        np.testing.assert_allclose(two.intrinsics, one.intrinsics, rtol=1e-3)
 
 
 @pytest.mark.slow

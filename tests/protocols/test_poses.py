@@ -2,19 +2,22 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
+import pycolmap
 import pytest
 from PIL import Image
 
 import full_eval
 from protocols import cells, poses
 from protocols.cells import average_error
-from protocols.localisation import mutual_matches
+from protocols.localisation import localise, mutual_matches
 from protocols.poses import FAILED, pose_lines, train_poses, with_failures
 from protocols.selection import prepare
 from scene.colmap import read_colmap
 from scene.dataset import SceneOptions, posed_photographs
+from scene.structure_from_motion import largest_model
 from tests.scene.models import pinhole, pose, write_dataset
 from tests.test_convert import photograph_of_a_corner
 from tests.test_full_eval import in_this_process
@@ -75,8 +78,24 @@ def corner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_test_photographs_are_localised_and_change_nothing(corner: Path, tmp_path: Path, monkeypatch) -> None:
-    made = tmp_path / "made"
+    made, before = tmp_path / "data/made", tmp_path / "before"
+
+    def localise_and_remember(model, *arguments):
+        before.mkdir()
+        model.write_binary(before)
+        return localise(model, *arguments)
+
+    monkeypatch.setattr(poses, "localise", localise_and_remember)
+    monkeypatch.setattr(poses, "largest_model", of_these_alone := Mock(side_effect=largest_model))
     found = train_poses(corner, TRAIN, TEST, made)
+    assert [call.args[1] for call in of_these_alone.call_args_list] == [TRAIN]
+    for file in ("cameras.bin", "points3D.bin"):
+        assert (before / file).read_bytes() == (made / "sparse/0" / file).read_bytes()
+    was, now = (pycolmap.Reconstruction(folder).images for folder in (before, made / "sparse/0"))
+    assert [it.name for number, it in now.items() if number not in was] == ["3.png"]
+    for number, image in was.items():
+        assert np.array_equal(image.cam_from_world().matrix(), now[number].cam_from_world().matrix())
+
     assert (found["train"], found["test"], found["not_registered"]) == (TRAIN, ["3.png"], [])
     assert list(found["not_localised"]) == ["stray.png"]
     assert "at least 30" in found["not_localised"]["stray.png"]
@@ -88,7 +107,7 @@ def test_test_photographs_are_localised_and_change_nothing(corner: Path, tmp_pat
     assert len(points.positions) == found["points"] > 300
     assert len(points.seen["3.png"]) == 0 and len(points.seen["2.png"]) > 30
     assert (made / "images/3.png").samefile(corner / "images/3.png")
-    assert list(tmp_path.iterdir()) == [made]
+    assert list(made.parent.iterdir()) == [made]
 
     other = write_dataset(  # the test photograph is another, taken elsewhere
         tmp_path / "other",
@@ -97,14 +116,12 @@ def test_test_photographs_are_localised_and_change_nothing(corner: Path, tmp_pat
         paint=lambda number, lens, matrix: photograph_of_a_corner(pose(2.5, 7) if number == 3 else matrix),
         poses=[pose(number, 7) for number in range(7)] + [pose(3, 7)],
     )
+    monkeypatch.undo()
     train_poses(other, TRAIN, ["3.png"], tmp_path / "again")
-    for file in ("cameras.bin", "points3D.bin"):
-        assert (tmp_path / "again/sparse/0" / file).read_bytes() == (made / "sparse/0" / file).read_bytes()
-    for folder, same in ((made, True), (corner, False)):
-        one, two = (centres_and_rotations(it, [*TRAIN, "3.png"]) for it in (folder, tmp_path / "again"))
-        assert np.array_equal(one[0][:-1], two[0][:-1]) == same
-        assert np.array_equal(one[1][:-1], two[1][:-1]) == same
-        assert not np.array_equal(one[0][-1], two[0][-1])
+    one, two = (centres_and_rotations(it, [*TRAIN, "3.png"])[0] for it in (made, tmp_path / "again"))
+    # not to the bit: Ceres orders its unknowns by their addresses
+    assert np.allclose(one[:-1], two[:-1], atol=1e-2)
+    assert np.linalg.norm(one[-1] - two[-1]) > 0.1
 
     monkeypatch.setattr(poses, "largest_model", lambda *_, **__: pytest.fail("it is there"))
     assert train_poses(corner, TRAIN, TEST, made) == found
