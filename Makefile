@@ -4,6 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# So many tests at a time; each process takes up to 3 GB.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
 # make DEMO_ITERATIONS=500 demo is a quick look; DEMO_VIEWS photographs of the example scene train.
 DEMO := output/demo
 DEMO_ITERATIONS ?= 2000
@@ -54,10 +58,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 regression: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m long

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,9 +136,10 @@ def main(options: Options) -> None:
     options.check()
     figures: dict[Run, dict[str, Any]] = {}
     runs = planned(options)
+    alike = [list(group) for _, group in groupby(runs, key=lambda run: replace(run, gate=""))]
     with ThreadPoolExecutor(options.jobs) as pool:
-        for run, found in zip(runs, pool.map(partial(known_or_measured, options=options), runs), strict=True):
-            figures[run] = found
+        for found in pool.map(partial(under_each_gate, options=options), alike):
+            figures |= found
             write_text(Path(options.output) / REPORT, report(figures, {}, options))
     text = report(figures, times(options), options)
     write_text(Path(options.output) / REPORT, text)
@@ -198,6 +200,27 @@ def flags(run: Run, options: Options) -> list[str]:
     return words
 
 
+def under_each_gate(runs: Sequence[Run], options: Options) -> dict[Run, dict[str, Any]]:
+    """The figures of runs that differ in the gate alone.
+
+    Where the gate keeps guidance, its run ends with the bits of the one without a gate, which then takes its
+    figures instead of training the same again (its peak memory is not told apart from the gate's pilots').
+    """
+    found: dict[Run, dict[str, Any]] = {}
+    for run in sorted(runs, key=lambda it: it.gate == "off"):  # the one without a gate is the last
+        twin = found.get(replace(run, gate="auto"), {})
+        path = figures_of(run, options)
+        if twin.get("decision") == "kept" and not path.is_file():
+            write_json(path, {**twin, "flags": flags(run, options), "decision": ""})
+        found[run] = known_or_measured(run, options)
+    return {run: found[run] for run in runs}
+
+
+def figures_of(run: Run, options: Options) -> Path:
+    """The file of a run's figures."""
+    return Path(options.output) / run.scene / f"{run.name}.json"
+
+
 def known_or_measured(run: Run, options: Options, more: Sequence[str] = ()) -> dict[str, Any]:
     """The figures of a run, from their file or measured now.
 
@@ -208,7 +231,7 @@ def known_or_measured(run: Run, options: Options, more: Sequence[str] = ()) -> d
     Raises:
         UserError: the file holds figures of other flags.
     """
-    path, words = Path(options.output) / run.scene / f"{run.name}.json", [*flags(run, options), *more]
+    path, words = figures_of(run, options), [*flags(run, options), *more]
     if not path.is_file():
         print(f"{run.scene}: {run.name}", flush=True)
         figures = {"flags": words, **measure(run, words, options)}

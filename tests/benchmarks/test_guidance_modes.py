@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks import guidance_modes, passes
-from benchmarks.guidance_modes import Options, Run, Setting, flags, main, planned, report, times
+from benchmarks.guidance_modes import (
+    Options,
+    Run,
+    Setting,
+    flags,
+    main,
+    planned,
+    report,
+    times,
+    under_each_gate,
+)
 from tests.benchmarks.in_process import in_this_process
 from utils.errors import UserError
 
@@ -76,6 +86,27 @@ def test_every_run_is_measured_once_and_reported(
     options.iterations = 21
     with pytest.raises(UserError, match="measured with other flags"):
         main(options)
+
+
+@pytest.mark.parametrize("decision", ["kept", "halved", "off"])
+def test_a_gate_that_keeps_guidance_saves_the_run_without_it(
+    options: Options, decision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def measure(run: Run, words: list[str], options: Options) -> dict:
+        measured.append(run.gate)
+        return {"PSNR": 20.0, "decision": decision if run.gate == "auto" else ""}
+
+    monkeypatch.setattr(guidance_modes, "measure", measure)
+    off, auto = (Run("small-3", "ism", gate, 0) for gate in ("off", "auto"))
+    found = under_each_gate([off, auto], options)
+    assert list(found) == [off, auto]
+    assert measured == (["auto"] if decision == "kept" else ["auto", "off"])
+    assert found[auto]["decision"] == decision
+    assert found[off] == {"flags": flags(off, options), "PSNR": 20.0, "decision": ""}
+    assert under_each_gate([off, auto], options) == found
+    assert len(measured) == 1 + (decision != "kept")
 
 
 def test_runs_at_a_time_share_the_cores(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,155 @@
+"""`benchmarks/few_views.py`: what its variants change, its tables, and a run of the smallest."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import few_views
+from benchmarks.few_views import HEADER, PARTS_OF_BASE, VARIANTS, Options, Part, main
+from protocols import cells
+from protocols.variants import read_variants
+from tests.test_full_eval import in_this_process
+from training.options import Options as TrainOptions
+from training.presets import read_options
+
+CHANGED = {
+    "no_dense_start": {"points"},
+    "no_dropout": {"opacity_dropout"},
+    "no_regularisers": {"opacity_reg", "scale_reg"},
+    "no_low_sh": {"sh_degree"},
+    "no_threshold": {"densify_grad_threshold"},
+    "no_reset_limit": {"opacity_resets"},
+    "no_size": {"prune_scale"},
+    "with_warp": {"lambda_warp"},
+    "with_pruning": {"prune_unseen", "prune_before_surface"},
+    "with_exposure": {"exposure"},
+}
+
+
+def values(options: TrainOptions) -> dict[str, Any]:
+    """Every flag's value; flags of groups by their own name."""
+    flat: dict[str, Any] = {}
+    for name, value in asdict(options).items():
+        flat.update(value if isinstance(value, dict) else {name: value})
+    return flat
+
+
+@pytest.mark.parametrize("views", [3, 9])
+def test_a_variant_changes_its_part_of_the_base_alone(views: int) -> None:
+    variants = read_variants(VARIANTS)
+    found = {}
+    for variant in variants.flags:
+        words = ["-s", "scene", *variants.words_of(variant, "fern"), "-r", "4", "--iterations", "3000"]
+        options = read_options(words, photographs=views)
+        options.check()
+        found[variant] = values(options)
+    base, reference = found["base"], found["plain"]
+    assert set(CHANGED) == set(PARTS_OF_BASE) == set(found) - {"base", "plain", "plain_dense"}
+    for variant, expected in CHANGED.items():
+        changed = {name for name, value in found[variant].items() if value != base[name]}
+        # nine photographs have the reference's SH degree
+        assert changed == (set() if views == 9 and variant == "no_low_sh" else expected)
+        if variant.startswith("no_"):
+            assert all(found[variant][name] == reference[name] for name in changed)
+    assert {k for k, v in found["plain_dense"].items() if v != reference[k]} == {"points"}
+
+
+def made_up(psnr: float, seconds: float = 1.0, lpips: float | None = 0.1) -> dict[str, Any]:
+    """What of a record the tables read."""
+    return {
+        "scores": {"PSNR": psnr, "SSIM": psnr / 100, "LPIPS": lpips},
+        "training": {"seconds": seconds},
+    }
+
+
+PART = Part(("a", "b"), (3,), ("plain", "plain_dense", "base"), (0, 1))
+
+
+def by_name(rows: list[list[str]], header: list[str]) -> dict[str, dict[str, str]]:
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def records_of(scores: dict[tuple[str, str, int], dict[str, Any]]) -> Any:
+    """Records by what of a cell the tables read."""
+
+    class Known:
+        def __init__(self, scene: str, variant: str, seed: int) -> None:
+            self.scene, self.variant, self.seed = scene, variant, seed
+
+    return {Known(*key): record for key, record in scores.items()}
+
+
+def test_the_table_of_the_base_has_gains_of_pairs() -> None:
+    scores = {
+        ("a", "plain", 0): made_up(10),
+        ("a", "plain_dense", 0): made_up(20, 2.0),
+        ("a", "plain_dense", 1): made_up(22, 2.0),
+        ("a", "base", 0): made_up(21, 3.0, 0.2),
+        ("a", "base", 1): made_up(24, 2.0, 0.3),
+        ("b", "plain_dense", 0): made_up(20, lpips=None),
+        ("b", "base", 0): made_up(18),
+        ("b", "base", 1): made_up(99),  # its pair is not finished
+    }
+    rows = by_name(few_views.base_rows(records_of(scores), PART), HEADER)
+    a, b, mean = rows["a"], rows["b"], rows["mean"]
+    assert (a["plain"], a["plain, dense"], a["base"]) == ("10.00", "21.00 +- 1.41", "22.50 +- 2.12")
+    assert a["base less plain, dense"] == "+1.50 +- 0.71"
+    assert (a["SSIM, less"], a["LPIPS, less"]) == ("+0.015 +- 0.007", "+0.150 +- 0.071")
+    assert (a["time"], a["seeds"]) == ("1.25", "2")
+    assert (b["base less plain, dense"], b["LPIPS, less"], b["seeds"]) == ("-2.00", "-", "1")
+    assert (mean["base less plain, dense"], mean["seeds"]) == ("-0.50", "1")  # of seed 0, which both have
+
+
+def test_the_ablation_is_of_pairs_too() -> None:
+    scores = {
+        ("a", "base", 0): made_up(20),
+        ("a", "base", 1): made_up(21),
+        ("b", "base", 0): made_up(30),
+        ("a", "no_size", 0): made_up(19),
+        ("b", "no_size", 0): made_up(30.5),
+        ("b", "no_size", 1): made_up(99),
+        ("a", "no_dropout", 1): made_up(20),
+    }
+    ablation = Part(PART.scenes, PART.views, ("base", "no_size", "no_dropout"), PART.seeds)
+    rows = few_views.ablation_rows(records_of(scores), ablation)
+    assert rows == [
+        ["base", "20.50 +- 0.71", "30.00", "25.25"],
+        ["no_size", "-1.00", "+0.50", "-0.25"],
+        ["no_dropout", "-1.00", "-", "-"],
+    ]
+
+
+@pytest.mark.slow
+def test_the_smallest_measurement(small_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "call", in_this_process)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "".join(
+            f"<!-- measured {name}: begin -->\nstale\n<!-- measured {name}: end -->\n"
+            for name in ("base", "ablation")
+        )
+    )
+    options = Options(
+        data=str(tmp_path),
+        scenes=(str(small_scene),),
+        parts=("base",),
+        views=(3,),
+        seeds=(0,),
+        resolution=1,
+        iterations=6,
+        output=str(tmp_path / "out"),
+        docs=str(page),
+    )
+    main(options)
+    text = page.read_text()
+    assert "stale" not in text and "**3 photographs**, `-r 1`, 6 iterations" in text
+    assert text.count("Not yet.") == 1  # nothing but the base's own cell for the ablation
+    assert (tmp_path / "out/report.md").read_text().count(str(small_scene)) >= 1
+
+
+def test_the_page_has_a_place_for_every_table() -> None:
+    page = (VARIANTS.parents[1] / "docs" / "few-views.md").read_text()
+    for block in ("measured base", "measured ablation"):
+        assert page.count(f"<!-- {block}: begin -->\n") == page.count(f"<!-- {block}: end -->") == 1
