@@ -25,7 +25,7 @@ help:
 	@echo "make demo       set up, train on six photographs of the example scene, show the result on a page"
 	@echo "make test       set up, check style and types, run all tests"
 	@echo "make test-fast  the tests without the slow ones"
-	@echo "make regression the published figures of the fern from few photographs (half an hour; ../shared/data)"
+	@echo "make regression the published figures of the fern (40 minutes; ../shared/data)"
 	@echo "make proof      the tables of docs/results.md: does a prior help? (hours; goes on where it was stopped)"
 	@echo "make proof-quick the same in minutes, with figures that mean nothing: whether all of it works"
 	@echo "make clean      remove the demo's output"
