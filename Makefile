@@ -19,12 +19,13 @@ DEMO_MODELS := $(DEMO)/unguided $(DEMO_GUIDED)
 TRAIN_DEMO := $(BIN)/python train.py -s examples/still_life --eval --n_views $(DEMO_VIEWS) \
 	--iterations $(DEMO_ITERATIONS) --test_iterations $(DEMO_ITERATIONS) --preset reference --overwrite
 
-.PHONY: help demo test test-fast regression proof proof-quick lint clean
+.PHONY: help demo test test-fast test-browser regression proof proof-quick lint clean
 
 help:
 	@echo "make demo       set up, train on six photographs of the example scene, show the result on a page"
 	@echo "make test       set up, check style and types, run all tests"
 	@echo "make test-fast  the tests without the slow ones"
+	@echo "make test-browser the viewers in chromium, headless (skipped, with the reason, where there is none)"
 	@echo "make regression the published figures of the fern (40 minutes; ../shared/data)"
 	@echo "make proof      the tables of docs/results.md: does a prior help? (hours; goes on where it was stopped)"
 	@echo "make proof-quick the same in minutes, with figures that mean nothing: whether all of it works"
@@ -62,6 +63,9 @@ test: lint
 
 test-fast: $(VENV)/installed-dev
 	$(PYTEST) -m "not slow"
+
+test-browser: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m browser
 
 regression: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m long

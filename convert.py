@@ -1,47 +1,76 @@
-"""Photographs become a posed dataset: `images/` and `sparse/0/`, as train.py reads it.
+"""Photographs or a video become a posed dataset: `images/` and `sparse/0/`, as train.py reads it.
 
     python convert.py -s photographs
     python train.py -s photographs-posed -m output/mine
 
-Structure from motion by pycolmap alone, on the CPU: SIFT features, every pair matched, incremental mapping,
-the largest model kept, photographs undistorted to PINHOLE cameras. Photographs are used as stored; an EXIF
-orientation turns nothing.
+Structure from motion by pycolmap alone, on the CPU: SIFT features, matches, incremental mapping, the largest
+model kept, photographs undistorted to PINHOLE cameras. docs/capture.md says how to take them.
 """
 
-import tempfile
+import importlib.metadata
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import pycolmap
 import tyro
 
+from scene.intake import find_photographs, look_at, said_of, take_in
 from scene.photographs import stored_size
-from scene.structure_from_motion import FEWEST, largest_model
+from scene.posed_dataset import write_dataset
+from scene.registration import grouped, nothing_registered, registered, why_missing
+from scene.structure_from_motion import (
+    FEWEST,
+    add_features,
+    find_models,
+    match_pairs,
+    read_models,
+    sequential_pairs,
+)
+from scene.video_frames import write_sharpest_frames
+from scene.work_folder import finished, work_folder
 from utils.errors import UserError, demand, run_program
-from utils.options import parse
+from utils.options import parse, to_plain
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+CAMERA_MODELS = (
+    *("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV", "FOV"),
+    *("SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "OPENCV_FISHEYE", "THIN_PRISM_FISHEYE"),
+)
+MOST_WITH_EVERY_PAIR = {"photographs": 200, "frames": 40}  # under --matching auto
 REFUSED = {
     "--no_gpu": "everything runs on the CPU",
     "--skip_matching": "poses that are already there need no convert.py; give their dataset to train.py",
-    "--camera": "a camera with distortion (OPENCV) is estimated, and photographs are undistorted",
     "--colmap_executable": "pycolmap is used, no COLMAP program",
     "--magick_executable": "no other program is used",
-    "--resize": "train.py shrinks photographs itself (--resolution)",
+    "--resize": "use --copies 2 4 8; train.py also shrinks photographs itself (--resolution)",
 }
 """Flags of the reference that this program does not honour, and what to do instead."""
 
 
 @dataclass
 class Options:
-    """Photographs in, a posed dataset out."""
+    """Photographs or a video in, a posed dataset out."""
 
     source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
-    """Folder of the photographs, subfolders included; where it has a folder input/ or images/, that one."""
+    """Folder of the photographs, subfolders included (where it has a folder input/ or images/, that
+    one); or a video."""
     output_path: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
     """Folder of the new dataset; by default the source's name with -posed added."""
+    frames: int = 100
+    """How many frames of a video to take, the sharpest of so many equal stretches; at least 3."""
+    matching: Literal["auto", "exhaustive", "sequential"] = "auto"
+    """Which photographs are compared: every pair, or each with the next ones (and a few far ones, to close
+    loops). auto: every pair up to 40 frames of a video or 200 photographs."""
+    overlap: int = 10
+    """With how many of the next photographs sequential matching compares each, at least 1."""
+    camera_model: Annotated[str, tyro.conf.arg(aliases=["--camera"])] = "OPENCV"
+    """COLMAP's name of the lens model to estimate: PINHOLE, SIMPLE_RADIAL, OPENCV, OPENCV_FISHEYE, ..."""
+    single_camera: bool = False
+    """One camera for all photographs, also where their EXIF focal lengths differ."""
+    copies: tuple[int, ...] = ()
+    """Also smaller photographs: 2 4 makes images_2/ and images_4/ of half and a quarter of the size."""
     seed: int = 0
     """Of the random samples in matching and mapping, at least 0."""
 
@@ -51,16 +80,14 @@ class Conversion:
     """What became of the photographs.
 
     Attributes:
-        output: the dataset's folder.
-        registered: names of the photographs that found their place, sorted.
-        missing: names of those that did not.
+        registered: names of those that found their place, sorted.
+        missing: a sentence on what to try, for each of those that did not.
         points: how many points were triangulated.
         error: their mean reprojection error, pixels.
     """
 
-    output: Path
     registered: list[str]
-    missing: list[str]
+    missing: dict[str, str]
     points: int
     error: float
 
@@ -71,85 +98,140 @@ def main(options: Options) -> None:
     Raises:
         UserError: no usable photographs, nothing registered, or an output that is already there.
     """
-    demand(bool(options.source_path), "source_path", options.source_path, "the folder of your photographs")
-    demand(options.seed >= 0, "seed", options.seed, "0 or more")
+    check(options)
     started = time.perf_counter()
     source = Path(options.source_path).expanduser().absolute()
-    output = source.with_name(f"{source.name}-posed")
+    output = source.with_name(f"{source.stem if source.is_file() else source.name}-posed")
     if options.output_path:
         output = Path(options.output_path).expanduser().absolute()
-    for taken in (output / "images", output / "sparse"):
+    for taken in (output / name for name in ("images", "sparse", *(f"images_{n}" for n in options.copies))):
         if taken.exists() or (output.exists() and not output.is_dir()):
             raise UserError(f"{taken} would be overwritten or has no place; give another --output_path")
-    folder, names = find_photographs(source)
-    conversion = convert(folder, names, output, options.seed)
+    conversion = convert(source, output, options)
     total = len(conversion.registered) + len(conversion.missing)
     print(f"registered {len(conversion.registered)} of {total}")
-    if conversion.missing:
-        print(f"not registered: {', '.join(conversion.missing)}")
-        print("  (too blurred, or too little in common with the others: add photographs in between)")
+    for reason, names in grouped(conversion.missing).items():
+        print(f"not registered: {', '.join(names)}: {reason}")
     print(
         f"{conversion.points} points, mean reprojection error {conversion.error:.2f} pixels, "
         f"{time.perf_counter() - started:.0f} s; the dataset is {output}"
     )
 
 
-def find_photographs(source: Path) -> tuple[Path, list[str]]:
-    """Folder and sorted names of the photographs: in `input/`, in `images/`, or in the folder itself.
-
-    Raises:
-        UserError: no such folder, fewer than three photographs, or a damaged one.
-    """
-    if not source.is_dir():
-        raise UserError(f"--source_path: no folder {source}; give the folder of your photographs")
-    folder = next((source / part for part in ("input", "images") if (source / part).is_dir()), source)
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    if len(files) < FEWEST:
-        endings = sorted({path.suffix or path.name for path in folder.iterdir()})
-        raise UserError(
-            f"{folder} has {len(files)} photographs ({', '.join(ENDINGS)}; found: "
-            f"{', '.join(endings[:8]) or 'nothing'}); at least {FEWEST} are needed, better 20 or more"
-        )
-    for file in files:
-        stored_size(file)  # names a damaged file now
-    return folder, [file.relative_to(folder).as_posix() for file in files]
+def check(options: Options) -> None:
+    """Raises a UserError that names the first flag with a value that is not allowed."""
+    demand(
+        bool(options.source_path), "source_path", options.source_path, "a folder of photographs, or a video"
+    )
+    demand(options.frames >= FEWEST, "frames", options.frames, f"{FEWEST} or more")
+    demand(options.overlap >= 1, "overlap", options.overlap, "1 or more")
+    demand(
+        options.camera_model in CAMERA_MODELS,
+        "camera_model",
+        options.camera_model,
+        f"{', '.join(CAMERA_MODELS)}; others have no pinhole equivalent, which train.py needs",
+    )
+    demand(all(2 <= n <= 16 for n in options.copies), "copies", options.copies, "whole numbers from 2 to 16")
+    demand(options.seed >= 0, "seed", options.seed, "0 or more")
 
 
-def convert(folder: Path, names: list[str], output: Path, seed: int) -> Conversion:
-    """Writes `output/images` and `output/sparse/0`, both whole or not at all.
+def convert(source: Path, output: Path, options: Options) -> Conversion:
+    """Writes the dataset into `output`, whole or not at all; after an interruption it goes on.
 
     Args:
-        folder: of the photographs.
-        names: theirs, relative to it.
-        output: must not hold `images` or `sparse`.
-        seed: of the random samples.
+        source: a folder of photographs, or a video.
+        output: must not hold what is to be written.
+        options: checked.
 
     Raises:
-        UserError: no photographs could be registered.
+        UserError: no usable photographs, or none that could be registered.
     """
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
-        work = Path(temporary)
-        model = largest_model(folder, names, work, seed)
-        (work / "model").mkdir()
-        model.write(work / "model")
+    video = source.is_file()
+    folder, files = (source.parent, [source]) if video else find_photographs(source)
+    if not video and folder in output.parents:
+        raise UserError(f"--output_path {output} is among the photographs in {folder}; choose another place")
+    incoming = [] if video else look_at(folder, files)
+    with work_folder(output, _asked(files, options)) as work:
+        if video:
+            print(f"looking for the sharpest frames of {source}")
+            taken = finished(work / "photographs", lambda into: _take_frames(source, options.frames, into))
+        else:
+            for line in said_of(incoming):
+                print(line)
+            taken = finished(work / "photographs", lambda into: take_in(incoming, into))
+        images, database = taken / "images", work / "database.db"
+        names = [each.name for each in incoming] or sorted(path.name for path in images.iterdir())
+
+        if options.single_camera:
+            demand_one_size(images, names)
+        print(f"finding features in {len(names)} photographs")
+        masks = taken / "masks" if (taken / "masks").is_dir() else None
+        add_features(
+            database, images, names, options.camera_model, masks=masks, one_camera=options.single_camera
+        )
+        pairs = _pairs(names, options, "frames" if video else "photographs")
+        print(f"matching {len(pairs)} pairs")
+        match_pairs(database, pairs, work / "pairs.txt", options.seed)
+
+        print("finding poses")
+        mapped = finished(work / "models", lambda into: find_models(database, images, into, options.seed))
+        models = read_models(mapped)
+        if not models:
+            raise nothing_registered(database, source)
+        largest = models[0]
+
         print("undistorting")
-        pycolmap.undistort_images(work / "posed", work / "model", folder, jpeg_quality=97)
-        (work / "posed/sparse").rename(work / "0")
-        (work / "posed/sparse").mkdir()
-        (work / "0").rename(work / "posed/sparse/0")
-        output.mkdir(exist_ok=True)
-        for part in ("images", "sparse"):
-            (work / "posed" / part).rename(output / part)
-    registered = sorted(image.name for image in model.images.values() if image.has_pose)
-    return Conversion(
-        output=output,
-        registered=registered,
-        missing=sorted(set(names) - set(registered)),
-        points=model.num_points3D(),
-        error=model.compute_mean_reprojection_error(),
-    )
+        transparent = {each.name: each.file for each in incoming if each.transparent}
+        posed = finished(
+            work / "posed", lambda into: write_dataset(largest, images, into, transparent, options.copies)
+        )
+        conversion = Conversion(
+            registered=registered(largest),
+            missing=why_missing(database, models),
+            points=largest.num_points3D(),
+            error=largest.compute_mean_reprojection_error(),
+        )
+        put_in_place(posed, output)
+    return conversion
+
+
+def demand_one_size(images: Path, names: Iterable[str]) -> None:
+    """Raises a UserError unless the photographs, turned upright, have one size."""
+    first = {stored_size(images / name)[:2]: name for name in reversed(list(names))}
+    if len(first) > 1:
+        sizes = ", ".join(f"{width}x{height} ({name})" for (width, height), name in sorted(first.items()))
+        raise UserError(f"--single_camera: the photographs are of several sizes, {sizes}; leave the flag out")
+
+
+def put_in_place(posed: Path, output: Path) -> None:
+    """Moves a dataset to its place: in one step, or, into a folder that is there, with sparse/ last.
+
+    Without it a folder is no dataset.
+    """
+    if not output.exists():
+        posed.rename(output)
+        return
+    for part in sorted(posed.iterdir(), key=lambda part: part.name == "sparse"):
+        part.rename(output / part.name)
+
+
+def _asked(files: Iterable[Path], options: Options) -> dict[str, object]:
+    """All on which the parts of the work depend, as JSON has it."""
+    states = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return {"options": to_plain(options), "files": states, "pycolmap": importlib.metadata.version("pycolmap")}
+
+
+def _take_frames(video: Path, count: int, into: Path) -> None:
+    (into / "images").mkdir()
+    names = write_sharpest_frames(video, count, into / "images")
+    print(f"took {len(names)} frames, from {names[0]} to {names[-1]}")
+
+
+def _pairs(names: list[str], options: Options, kind: str) -> list[tuple[str, str]]:
+    every = options.matching == "exhaustive"
+    if options.matching == "auto":
+        every = len(names) <= MOST_WITH_EVERY_PAIR[kind]
+    return list(combinations(names, 2)) if every else sequential_pairs(names, options.overlap)
 
 
 if __name__ == "__main__":

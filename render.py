@@ -1,11 +1,13 @@
-"""Renders a trained model: its training and test views as PNG files, and an orbit as a video.
+"""Renders a trained model: its views and camera paths as pictures and videos, with depth and alpha.
 
 python render.py -m output/fern
 python render.py -m output/fern --skip_train --orbit
+python render.py -m output/fern --skip_train --skip_test --path interpolate --video --width 1280 --height 720
+python render.py -m output/plush --ply plush.ply -s scenes/plush --depth --alpha
 
 Writes `{train,test}/ours_N/{renders,gt}/00000.png`, numbered in the order of the scene's cameras, and
 `orbit/ours_N.mp4`. metrics.py scores what lies under `test`. Views that the model's `exposure.json`
-names are shown in the exposure of their photograph.
+names are shown in the exposure of their photograph. All other files: docs/rendering.md.
 """
 
 from __future__ import annotations
@@ -14,31 +16,25 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 
 # isort: split
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
-from torch import Tensor
-from tqdm import tqdm
 
-from gaussian_renderer import Rendering, choose_engine, render
-from scene.camera_paths import orbit
+from rendering.model import ModelOptions, load_model
+from rendering.paths import INTERPOLATE, camera_path, orbit_path
+from rendering.pictures import Painter, depths_of, write_path_video, write_views
+from scene.camera_paths import framed
 from scene.cameras import Camera
 from scene.dataset import Scene, SceneOptions, load_scene
-from scene.exposure import expose, load_exposures
-from scene.gaussians import load_ply
-from scene.model_folder import find_ply, saved_scene_options
-from utils.errors import UserError, Warnings, run_program
-from utils.images import image_pixels, write_png
+from scene.exposure import load_exposures
+from utils.errors import UserError, demand, run_program
 from utils.options import parse
-from utils.video import write_video
 
-ORBIT_FRAMES, FRAMES_PER_SECOND = 240, 30
+WIDEST = 16384  # pixels
+
 REFUSED = {
     "--convert_SHs_python": "both engines evaluate spherical harmonics themselves",
     "--compute_cov3D_python": "both engines compute covariances themselves",
@@ -52,124 +48,144 @@ REFUSED = {
 
 
 @dataclass
-class Options:
-    """Renders a trained model: training and test views, and an orbit."""
+class Options(ModelOptions):
+    """Renders a trained model: views, an orbit and other paths, as pictures and videos."""
 
-    model_path: Annotated[str, tyro.conf.arg(aliases=["-m"])]
-    """The model's folder, as train.py or the reference wrote it."""
-    source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
-    """The dataset's folder, where it is no longer the one that the model was trained on."""
-    images: Annotated[str, tyro.conf.arg(aliases=["-i"])] = ""
-    """Folder of the photographs inside a COLMAP dataset; empty: as trained."""
-    resolution: Annotated[int, tyro.conf.arg(aliases=["-r"])] = 0
-    """1, 2, 4, 8: that part of the full size; other numbers: width in pixels; 0: as trained."""
     white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
     """White background, even if trained on black."""
     eval: bool = False
     """Split off test views, even if trained on all."""
     train_test_exp: bool = False
     """Train views are those of --train_test_exp, and test views count in their right half."""
-    antialiasing: bool = False
-    """Dim Gaussians smaller than a pixel, even if the PLY does not say so (the reference's never does)."""
-    iteration: int = -1
-    """Which saved iteration to render; -1: the last one."""
     skip_train: bool = False
     """Leave the training views out."""
     skip_test: bool = False
     """Leave the test views out."""
     orbit: bool = False
     """Also write a video of a path round the scene."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render; auto takes CUDA where gsplat works."""
-    quiet: bool = False
-    """Print nothing but warnings and errors."""
+    path: str = ""
+    """Also follow a path: `interpolate` (through the training cameras) or a FILE.json of view.py."""
+    frames: int = 0
+    """How many frames a path has; 0: 240, and those of a recorded path as they are."""
+    fps: float = 0.0
+    """Frames a second of videos, up to 1000; 0: 30, or what a recorded path says."""
+    video: bool = False
+    """Write the path as a video in place of a picture a frame."""
+    width: int = 0
+    """Width of all pictures, pixels; 0: by --height, or as the photographs."""
+    height: int = 0
+    """Height of all pictures, pixels; 0: by --width, or as the photographs."""
+    scale: float = 1.0
+    """Size of all pictures as a factor on the photographs', above 0 to 16."""
+    depth: bool = False
+    """Also write depth: PNGs of 16 bits, coloured ones, and depth.json which says what they mean."""
+    alpha: bool = False
+    """Also write pictures with alpha: RGBA, straight, without the background. Videos have none."""
+
+    def check(self) -> None:
+        """Raises a `UserError` that names the first flag whose value is not allowed, and what is."""
+        if self.skip_train and self.skip_test and not (self.orbit or self.path):
+            raise UserError(
+                "--skip_train and --skip_test leave nothing to render; drop one, or give --orbit or --path"
+            )
+        for flag in ("width", "height"):
+            value = getattr(self, flag)
+            demand(0 <= value <= WIDEST, flag, value, f"1 to {WIDEST} pixels, or 0")
+        demand(0 < self.scale <= 16, "scale", self.scale, "above 0, at most 16")
+        if self.scale != 1 and (self.width or self.height):
+            raise UserError("--scale and --width or --height both set the size; leave one out")
+        demand(self.frames >= 0, "frames", self.frames, "a number of frames, or 0")
+        demand(0 <= self.fps <= 1000, "fps", self.fps, "above 0 to 1000, or 0")
+        demand(not self.video or bool(self.path), "video", self.video, "with --path only; --orbit is a video")
+
+    @property
+    def resizes(self) -> bool:
+        """Whether pictures are of another size than the photographs."""
+        return bool(self.width or self.height or self.scale != 1)
+
+    def sized(self, camera: Camera) -> Camera:
+        """The camera with pictures of the size asked for."""
+        if not self.resizes:
+            return camera
+        factor = self.scale
+        if self.width or self.height:
+            factor = self.height / camera.height if self.height else self.width / camera.width
+        width, height = (max(round(factor * side), 1) for side in (camera.width, camera.height))
+        return framed(camera, self.width or width, self.height or height)
 
 
 @torch.no_grad()
 def main(options: Options) -> None:
     """Renders what the options name into the model's folder."""
-    if options.skip_train and options.skip_test and not options.orbit:
-        raise UserError("--skip_train and --skip_test leave nothing to render; drop one, or give --orbit")
+    options.check()
     model_path = Path(options.model_path)
-    scene_options = scene_to_render(options)
-    iteration, ply = find_ply(model_path, options.iteration)
-    warnings = Warnings()
-    gaussians, info = load_ply(ply, warnings)
-    engine = choose_engine(options.device, (lambda *_: None) if options.quiet else print)
-    scene = load_scene(scene_options, seed=0)
-    warnings.extend(scene.warnings)
-    warnings.show()
-
-    background = scene_options.background(engine.device)
-    look = partial(
-        render,
-        gaussians=gaussians.to(engine.device),
-        sh_degree=info.sh_degree,
-        background=background,
-        engine=engine,
-        antialiased=info.antialiased or options.antialiasing,
+    scene_options = options.scene_options(
+        white_background=options.white_background,
+        eval=options.eval,
+        train_test_exp=options.train_test_exp,
     )
-    exposures = load_exposures(model_path)
+    model = load_model(options, scene_options.white_background)
+    scene = scene_to_render(options, scene_options)
 
-    def picture(camera: Camera) -> Tensor:
-        rgb = look(camera).rgb
-        return expose(rgb, exposures[camera.name].to(rgb)) if camera.name in exposures else rgb
+    train = scene.train_cameras if scene else []
+    size = options.width, options.height
+    if train:
+        first = options.sized(train[0])
+        size = first.width, first.height
+    paths = []
+    if options.orbit and scene:
+        paths.append(orbit_path(scene, size, options.frames))
+    if options.path:
+        paths.append(camera_path(options.path, train, size, options.frames))
+    depth = depths_of(model, train or paths[0].cameras) if options.depth else None
+    painter = Painter(model, load_exposures(model_path), depth, options.alpha)
 
-    for split, cameras, skipped in (
-        ("train", scene.train_cameras, options.skip_train),
-        ("test", scene.test_cameras, options.skip_test),
-    ):
-        if not skipped:
-            folder = model_path / split / f"ours_{iteration}"
-            render_views(picture, cameras, background, folder, options.quiet)
-    if options.orbit:
-        path = model_path / "orbit" / f"ours_{iteration}.mp4"
-        write_video(path, orbit_frames(look, scene, options.quiet), FRAMES_PER_SECOND)
+    if scene:
+        for split, cameras, skipped in (
+            ("train", scene.train_cameras, options.skip_train),
+            ("test", scene.test_cameras, options.skip_test),
+        ):
+            if not skipped:
+                write_split(model_path / split, cameras, painter, options)
+    for path in paths:
+        folder = model_path / path.folder
+        if options.video or path.folder == Path("orbit"):
+            rate = options.fps or path.frames_per_second
+            written = write_path_video(folder, path._replace(frames_per_second=rate), painter, options.quiet)
+        else:
+            written = [folder / model.name]
+            write_views(written[0], path.cameras, painter, options.quiet, photographs=False)
         if not options.quiet:
-            print(f"orbit: {path}")
+            print(f"{path.folder.name}: {', '.join(map(str, written))}")
 
 
-def scene_to_render(options: Options) -> SceneOptions:
-    """How the model's scene was read, with what the command line says otherwise.
+def scene_to_render(options: Options, scene_options: SceneOptions) -> Scene | None:
+    """The scene; None where nothing is asked for that needs it: a recorded path of a given size is enough.
 
-    The points to start from are the model's own `input.ply`: the file that they came from may be gone.
+    Raises:
+        UserError: it is needed, and not usable.
     """
-    model_path = Path(options.model_path)
-    names = ("source_path", "images", "resolution", "white_background", "eval", "train_test_exp")
-    given = {name: value for name in names if (value := getattr(options, name))}
-    points = model_path / "input.ply"
-    return replace(saved_scene_options(model_path), **given, init_ply=str(points) if points.is_file() else "")
+    recorded = options.path not in ("", INTERPOLATE)
+    alone = recorded and not options.orbit and options.width > 0 and options.height > 0
+    if alone and (not scene_options.source_path or (options.skip_train and options.skip_test)):
+        return None
+    if not scene_options.source_path:
+        raise UserError(
+            f"--ply {options.ply} comes without cameras, and {options.model_path} holds no model that has "
+            "some: give -s SCENE for those of its photographs, or --path FILE.json with --width and --height"
+        )
+    scene = load_scene(scene_options, seed=0)
+    scene.warnings.show()
+    return scene
 
 
-def render_views(
-    picture: Callable[[Camera], Tensor],
-    cameras: Sequence[Camera],
-    background: Tensor,
-    folder: Path,
-    quiet: bool,
-) -> None:
-    """Writes `renders` and `gt` of the cameras into the folder, in place of what an earlier run left there.
-
-    Both folders are there even if there are no cameras, as in the reference. Beside them lie `masks` of the
-    photographs that have one: white where pixels count in a metric.
-    """
-    for side in ("renders", "gt", "masks"):
-        shutil.rmtree(folder / side, ignore_errors=True)
-    for side in ("renders", "gt"):
-        (folder / side).mkdir(parents=True)
-    for index, camera in enumerate(tqdm(cameras, desc=str(folder), disable=quiet)):
-        target, weight = camera.own_photograph.target(background, background.device)
-        write_png(folder / "renders" / f"{index:05d}.png", picture(camera))
-        write_png(folder / "gt" / f"{index:05d}.png", target)
-        if weight is not None:
-            write_png(folder / "masks" / f"{index:05d}.png", weight.expand(3, -1, -1))
-
-
-def orbit_frames(look: Callable[[Camera], Rendering], scene: Scene, quiet: bool) -> Iterator:
-    """The frames of the orbit, (H, W, 3) uint8 each."""
-    path = orbit(scene.train_cameras, torch.from_numpy(scene.points.positions), ORBIT_FRAMES)
-    for camera in tqdm(path, desc="orbit", disable=quiet):
-        yield image_pixels(look(camera).rgb)
+def write_split(folder: Path, cameras: list[Camera], painter: Painter, options: Options) -> None:
+    """Writes the views of a split; those of another size than the photographs into a folder beside it,
+    for metrics.py to find the others only."""
+    if options.resizes:
+        folder = folder.with_name(f"{folder.name}_resized")
+        cameras = [options.sized(camera) for camera in cameras]
+    write_views(folder / painter.model.name, cameras, painter, options.quiet, photographs=not options.resizes)
 
 
 if __name__ == "__main__":

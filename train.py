@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from gaussian_renderer import Engine, Rendering, choose_engine, render
 from scene.cameras import Camera
-from scene.dataset import Scene, load_scene
+from scene.dataset import Scene
 from scene.dropout import dropout_rate, opacity_factors
 from scene.floaters import remove_floaters
 from scene.model_folder import save_model, write_reference_files
@@ -31,10 +31,19 @@ from scene.training_state import TrainingState
 from sds_guidance import Guidance, Run
 from sds_guidance.guidance_log import GuidanceLog
 from sds_guidance.pilot import Look
-from training.guidance import gated, make_guidance, settle_gate, settle_interval, view_from
+from training.alpha_loss import alpha_loss
+from training.guidance import (
+    demand_guidance,
+    gated,
+    make_guidance,
+    settle_gate,
+    settle_interval,
+    view_from,
+)
 from training.options import MAY_DIFFER, Options
 from training.presets import described, read_options
-from training.start import first_state
+from training.start import first_state, starting_scene
+from training.viewers import shown
 from utils.checkpoints import load_newest_checkpoint, save_checkpoint
 from utils.determinism import seed_everything, threads
 from utils.errors import Warnings, run_program
@@ -51,6 +60,7 @@ from utils.run_folder import (
     versions,
 )
 from utils.training_log import TrainingLog
+from viewer.live import LiveModel
 
 
 def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
@@ -70,11 +80,12 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
     seed_everything(options.seed)
     torch.autograd.set_detect_anomaly(options.detect_anomaly)
 
-    scene = load_scene(options.scene, options.seed)
-    warnings.extend(scene.warnings)
-    state = first_state(options, scene, engine, warnings)
     gate = (load_settings(model_path) or {}).get("gate") if resuming else None
     run = Run(engine.device, options.seed, command, warnings, model_path, resuming, say)
+    demand_guidance(options, run, gate)
+    scene = starting_scene(options, engine)
+    warnings.extend(scene.warnings)
+    state = first_state(options, scene, engine, warnings)
     guidance = make_guidance(options, scene, run, gate)
 
     preset = described(options, len(scene.train_cameras))
@@ -105,7 +116,8 @@ def main(options: Options, command: Sequence[str] = ("train.py",)) -> None:
         gate = settle_gate(guidance, options, scene, engine, train_pilot, say)
         guidance = gated(guidance, gate)
         add_fact(model_path, "gate", gate)
-    train(options, scene, state, guidance, engine, model_path, gate)
+    with shown(options, scene, state, engine, model_path, say) as live:
+        train(options, scene, state, guidance, engine, model_path, gate, live)
     warnings.show()
 
 
@@ -117,14 +129,17 @@ def train(
     engine: Engine,
     model_path: Path,
     gate: dict[str, Any] | None,
+    live: LiveModel,
 ) -> None:
-    """The loop: step, report, test, save, densify, checkpoint. `gate` is what was decided on guidance.
+    """The loop: step, report, test, save, show, densify, checkpoint. `gate` is what was decided on guidance.
 
-    As in the reference, an iteration is tested and saved before its densification or opacity reset.
+    As in the reference, an iteration is tested and saved before its densification or opacity reset; so `live`
+    shows it, too.
     """
     gaussians = state.gaussians
     board = importable("torch.utils.tensorboard")
-    log = TrainingLog(model_path, resumed_after=state.iteration, tensorboard=board)
+    wandb = to_plain(options) if options.wandb else None
+    log = TrainingLog(model_path, resumed_after=state.iteration, tensorboard=board, wandb=wandb)
     guidance_log = GuidanceLog(model_path, options.guidance.guidance_log, resumed_after=state.iteration)
     if gate and not state.iteration:
         log.write(0, gate=gate["decision"], lambda_sds=gate["lambda_sds"])
@@ -144,6 +159,7 @@ def train(
             save_model(model_path, iteration, gaussians, options.antialiasing)
             if state.exposures:
                 state.exposures.save(model_path)
+        live.offer(iteration, gaussians)
         densify(options, state, step, engine)
         if is_checkpoint(options, iteration):
             checkpoint(options, state, guidance, model_path)
@@ -203,6 +219,8 @@ def take_step(
     target, weight = camera.own_photograph.target(background, engine.device)
     rgb = state.exposed(camera, rendering.rgb).clamp(0, 1)
     loss = photometric_loss(rgb, target, weight, options.lambda_dssim)
+    if options.lambda_alpha:
+        loss = loss + options.lambda_alpha * alpha_loss(rendering.alpha, camera.own_photograph.pixels())
     loss = loss + densification.regularisation(gaussians)
     densification.before_backward(rendering.info)
     loss.backward()

@@ -38,8 +38,17 @@ from utils.tables import markdown_table, mean_and_spread
 VARIANTS = ROOT / "protocols" / "few_views.toml"
 SCENES = ("fern", "fox", "kitchen", "ethiopian_head")
 BASELINES = ("plain", "plain_dense")
-PARTS_OF_BASE = ("no_dense_start", "no_dropout", "no_regularisers", "no_low_sh", "no_threshold")
-PARTS_OF_BASE += ("no_reset_limit", "no_size", "with_warp", "with_pruning", "with_exposure")
+LESS = (
+    "no_dense_start",
+    "no_dropout",
+    "no_regularisers",
+    "no_low_sh",
+    "no_threshold",
+    "no_reset_limit",
+    "no_size",
+)
+MORE = ("with_warp", "with_pruning", "with_exposure")
+PARTS_OF_BASE = LESS + MORE
 Records = Mapping[Cell, dict[str, Any]]
 
 

@@ -36,13 +36,13 @@ def demand_photographs_for_poses(folder: Path, kind: str, train: Names, test: Na
 
     Args:
         folder: of the scene.
-        kind: of the dataset, "colmap" or "blender".
+        kind: of the dataset; see `scene.kinds.Kind`.
         train, test: names of the photographs, below `images/`.
     """
     if kind != "colmap":
         raise UserError(
-            f"--pose_source train: {folder} is a Blender dataset, whose frames were rendered from the poses "
-            "that it gives; only photographs of a COLMAP dataset can be posed anew. Use --pose_source all"
+            f"--pose_source train: {folder} is a {kind} dataset; only photographs of a COLMAP dataset can be "
+            "posed anew. Use --pose_source all"
         )
     if len(train) < FEWEST:
         raise UserError(

@@ -284,4 +284,5 @@ def _images(protocol: str, folder: Path) -> str:
 
 
 def _is_dataset(path: Path) -> bool:
-    return (path / "sparse").is_dir() or (path / "transforms_train.json").is_file()
+    files = ("transforms_train.json", "transforms.json")
+    return (path / "sparse").is_dir() or any((path / file).is_file() for file in files)

@@ -1,21 +1,11 @@
 """Blender (NeRF-synthetic) datasets: `transforms_train.json`, `transforms_test.json` and their pictures."""
 
-import json
-import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pycolmap
-from numpy.typing import NDArray
-
-from scene.photographs import stored_size
 from scene.source import PosedPhotograph, demand_photographs
+from scene.transforms import ENDINGS, frame_lens, frame_pose, path_in, picture_of, read_transforms
 from utils.errors import UserError, Warnings
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
-DISTORTION = ("k1", "k2", "p1", "p2")
 
 
 def read_blender(
@@ -29,10 +19,12 @@ def read_blender(
     Raises:
         UserError: a file is missing or damaged, pictures included.
     """
-    train = _frames(source, "transforms_train.json")
-    if not hold_out and not (source / "transforms_test.json").is_file():
+    train, tests = _frames(source / "transforms_train.json"), source / "transforms_test.json"
+    if not tests.is_file():
+        if hold_out:
+            raise UserError(f"no file {tests}; --eval needs it, without --eval all is trained on")
         return train, []
-    test = _frames(source, "transforms_test.json")
+    test = _frames(tests)
     names = {photograph.name for photograph in train}
     for photograph in test:
         if photograph.name in names:
@@ -42,108 +34,27 @@ def read_blender(
     return train + [photograph for photograph in test if photograph.name not in names], []
 
 
-def _frames(source: Path, file: str) -> list[PosedPhotograph]:
-    path = source / file
-    try:
-        transforms = json.loads(path.read_text(encoding="utf-8"))
-        frames = transforms["frames"]
-        if not isinstance(frames, list) or not frames:
-            raise ValueError("`frames` is not a list with an entry")
-    except FileNotFoundError as failure:
-        raise UserError(f"no file {path}; --eval needs it, without --eval all is trained on") from failure
-    except (OSError, ValueError, KeyError, TypeError) as failure:
-        raise UserError(
-            f"{path} cannot be read ({failure!r}); it needs JSON with a list `frames`"
-        ) from failure
-    poses = [_pose(frame, f"{path}, frame {number}") for number, frame in enumerate(frames)]
-    names = [_name(frame["file_path"]) for frame in frames]
+def _frames(path: Path) -> list[PosedPhotograph]:
+    source = path.parent
+    transforms, frames = read_transforms(path)
+    where = [f"{path}, frame {number}" for number in range(len(frames))]
+    poses = [frame_pose(frame, place) for frame, place in zip(frames, where, strict=True)]
+    files = [path_in(frame, "file_path") for frame in frames]
+    names = [_name(file) for file in files]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise UserError(
             f"{path} lists {', '.join(twice[:3])} more than once; every frame needs its own picture"
         )
-    pictures = {name: _picture(source, frame["file_path"]) for name, frame in zip(names, frames, strict=True)}
+    pictures = {name: picture_of(source, file) for name, file in zip(names, files, strict=True)}
     demand_photographs(pictures, str(source))
     return [
-        PosedPhotograph(name, pictures[name], _lens(transforms | frame, pictures[name], path), pose)
-        for name, frame, pose in zip(names, frames, poses, strict=True)
+        PosedPhotograph(name, pictures[name], frame_lens(transforms | frame, pictures[name], place), pose)
+        for name, frame, place, pose in zip(names, frames, where, poses, strict=True)
     ]
-
-
-def _pose(frame: Any, where: str) -> NDArray[np.float64]:
-    """(4, 4) float64 world to camera, OpenCV axes, of a frame's camera to world with y up and z backward."""
-    try:
-        if not isinstance(frame["file_path"], str):
-            raise TypeError("`file_path` is no text")
-        to_world = np.array(frame["transform_matrix"], np.float64)
-        if to_world.shape == (3, 4):
-            to_world = np.vstack([to_world, [0, 0, 0, 1]])
-        rotation = to_world[:3, :3]
-        if to_world.shape != (4, 4) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
-            raise ValueError("`transform_matrix` is not a 4x4 rigid motion")
-        if np.linalg.det(rotation) < 0:
-            raise ValueError("`transform_matrix` mirrors the world")
-    except (KeyError, TypeError, ValueError) as failure:
-        raise UserError(
-            f"{where} cannot be used ({failure!r}); it needs `file_path` and `transform_matrix` "
-            "(4x4, camera to world)"
-        ) from failure
-    to_world[:3, 1:3] *= -1
-    world_to_camera = np.eye(4)
-    world_to_camera[:3, :3] = to_world[:3, :3].T
-    world_to_camera[:3, 3] = -to_world[:3, :3].T @ to_world[:3, 3]
-    return world_to_camera
 
 
 def _name(file_path: str) -> str:
     """`./train/r_0.png` and `train/r_0` are both called `train/r_0`."""
     path = Path(file_path)
     return (path.with_suffix("") if path.suffix in ENDINGS else path).as_posix()
-
-
-def _picture(source: Path, file_path: str) -> Path:
-    """The picture's file: `file_path` as it stands, or with an ending added."""
-    candidates = [source / f"{file_path}{ending}" for ending in ("", *ENDINGS)]
-    return next((path for path in candidates if path.is_file()), candidates[1])
-
-
-def _lens(values: dict[str, Any], picture: Path, where: Path) -> pycolmap.Camera:
-    """The lens of a frame at its picture's size.
-
-    `fl_x`, `fl_y`, `cx`, `cy` (pixels of a picture `w` x `h`) and `k1`, `k2`, `p1`, `p2` win over
-    `camera_angle_x` (radians), with which pixels are square and the principal point is in the middle.
-
-    Raises:
-        UserError: there is no focal length, or a value is not a number.
-    """
-    width, height, _ = stored_size(picture)
-    try:
-        size = int(values.get("w", width)), int(values.get("h", height))
-        if "fl_x" in values:
-            focal = float(values["fl_x"])
-        else:
-            focal = size[0] / (2 * math.tan(float(values["camera_angle_x"]) / 2))
-        parameters = [
-            focal,
-            float(values.get("fl_y", focal)),
-            float(values.get("cx", size[0] / 2)),
-            float(values.get("cy", size[1] / 2)),
-        ]
-        bending = [float(values.get(name, 0)) for name in DISTORTION]
-        if not (focal > 0 and np.isfinite(parameters + bending).all()):
-            raise ValueError(f"focal length {focal}, principal point {parameters[2:]}, distortion {bending}")
-        if any(values.get(name) for name in ("k3", "k4")):
-            raise ValueError("distortion terms k3 or k4")
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as failure:
-        raise UserError(
-            f"{where}: the camera cannot be used ({failure!r}); "
-            "it needs `camera_angle_x`, or `fl_x` and what goes with it, in numbers"
-        ) from failure
-    model = "OPENCV" if any(bending) else "PINHOLE"
-    return pycolmap.Camera(
-        camera_id=1,
-        model=model,
-        width=size[0],
-        height=size[1],
-        params=parameters + bending * (model == "OPENCV"),
-    )

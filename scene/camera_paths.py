@@ -4,7 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.spatial.distance import cdist
+from scipy.spatial.transform import Rotation, RotationSpline
 from torch import Tensor
 
 from scene.cameras import Camera
@@ -13,6 +18,7 @@ WIDEST_GAP = math.radians(120.0)  # a ring of cameras may lack so much and is st
 LEAST_SWING = math.radians(3.0)  # of an orbit, where the cameras stand closer together than that
 STEEPEST = math.radians(80.0)  # elevation above which a camera's up direction is no longer well defined
 PULL = 0.05  # of the points' depths on an orbit's focus, beside the crossing of the cameras' axes
+SAME_PLACE = 1e-6  # radii and radians; a smaller step of a path is none
 
 
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
@@ -89,6 +95,123 @@ def orbit(cameras: Sequence[Camera], points: Tensor, frames: int) -> list[Camera
         )
         for index, position in enumerate(_ellipse(positions, focus, up / up.norm(), turns))
     ]
+
+
+def framed(camera: Camera, width: int, height: int) -> Camera:
+    """The same view in a picture of another size, without its photograph.
+
+    What is seen from top to bottom stays and pixels keep their shape, so a wider picture shows more at both
+    sides, and a narrower one less.
+    """
+    scale = height / camera.height
+    intrinsics = camera.intrinsics.clone()
+    intrinsics[:2] *= scale
+    intrinsics[0, 2] += (width - scale * camera.width) / 2
+    return replace(camera, intrinsics=intrinsics, width=width, height=height, photograph=None)
+
+
+def walk(cameras: Sequence[Camera]) -> list[Camera]:
+    """The cameras in an order that leads from one to the next on a short way.
+
+    That is the order in which they are listed, mostly the one in which they were taken, unless it is shorter
+    to go on to the nearest one not yet visited: from the first, or from the one that is farthest from it.
+    """
+    positions, rotations = _placed(cameras)
+    apart = cdist(positions, positions) + _turn(np.einsum("aij,bij->ab", rotations, rotations))
+    orders = [list(range(len(cameras)))]
+    for start in (0, int(apart[0].argmax())):
+        left, order = apart.copy(), [start]
+        for _ in cameras[1:]:
+            left[:, order[-1]] = math.inf
+            order.append(int(left[order[-1]].argmin()))
+        orders.append(order)
+    lengths = [apart[order[:-1], order[1:]].sum() for order in orders]
+    return [cameras[index] for index in orders[int(np.argmin(lengths))]]
+
+
+def through(cameras: Sequence[Camera], frames: int, label: str) -> list[Camera]:
+    """A smooth path through the cameras, one after another, at about the same speed all along.
+
+    Positions follow a cubic spline and rotations one of their own (continuous angular velocity); lenses are
+    mixed linearly. The path's parameter is the way from camera to camera.
+
+    Args:
+        cameras: at least two that do not stand and look alike; the path has the first one's size, to which
+            the others' pictures are brought (`framed`).
+        frames: how many cameras, at least one; the first and the last are the first and the last given.
+        label: what the path's cameras are called, before their number.
+
+    Raises:
+        ValueError: the cameras are all alike.
+    """
+    positions, rotations = _placed(cameras)
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    steps += _turn(np.einsum("aij,aij->a", rotations[1:], rotations[:-1]))
+    moved = np.append(True, steps > SAME_PLACE)
+    if moved.sum() < 2:
+        raise ValueError("a path needs two cameras or more that differ")
+    first = cameras[0]
+    views = [
+        framed(camera, first.width, first.height)
+        for camera, other in zip(cameras, moved, strict=True)
+        if other
+    ]
+    knots = np.append(0.0, np.cumsum(steps[moved[1:]]))
+    moments = np.linspace(0, knots[-1], frames)
+    poses = spline_poses(
+        knots, np.stack([view.camera_to_world.double().cpu().numpy() for view in views]), moments
+    )
+    lenses = np.stack([view.intrinsics.double().cpu().numpy() for view in views])
+    return [
+        replace(
+            first,
+            name=f"{label} {index:05d}",
+            world_to_camera=torch.from_numpy(np.linalg.inv(poses[index])).to(first.world_to_camera),
+            intrinsics=torch.from_numpy(lens).to(first.intrinsics),
+            photograph=None,
+        )
+        for index, lens in enumerate(_mixed(knots, lenses, moments))
+    ]
+
+
+def spline_poses(
+    knots: NDArray[np.float64], poses: NDArray[np.float64], moments: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Rigid motions on a smooth path through given ones: velocity and angular velocity are continuous.
+
+    Args:
+        knots: (K,) when each pose is reached, increasing, at least two.
+        poses: (K, 4, 4), camera to world.
+        moments: (F,) from the first knot to the last.
+
+    Returns:
+        (F, 4, 4).
+    """
+    result = np.tile(np.eye(4), (len(moments), 1, 1))
+    result[:, :3, :3] = RotationSpline(knots, Rotation.from_matrix(poses[:, :3, :3]))(moments).as_matrix()
+    result[:, :3, 3] = CubicSpline(knots, poses[:, :3, 3], bc_type="natural")(moments)
+    return result
+
+
+def _mixed(
+    knots: NDArray[np.float64], matrices: NDArray[np.float64], moments: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(F, 3, 3): the (K, 3, 3) matrices, mixed linearly at the moments (F,) between their knots (K,)."""
+    entries = [np.interp(moments, knots, column) for column in matrices.reshape(-1, 9).T]
+    return np.stack(entries, axis=1).reshape(-1, 3, 3)
+
+
+def _placed(cameras: Sequence[Camera]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(C, 3) positions in radii of all of them, so that a step of 1 weighs as a turn of 1, and (C, 3, 3)."""
+    positions = np.stack([camera.position.double().cpu().numpy() for camera in cameras])
+    rotations = np.stack([camera.world_to_camera[:3, :3].double().cpu().numpy() for camera in cameras])
+    radius = float(np.linalg.norm(positions - positions.mean(axis=0), axis=1).max())
+    return positions / (radius or 1.0), rotations
+
+
+def _turn(traces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Angles, radians, of rotations with these traces; 0 for those that are float32's rounding only."""
+    return np.where(traces > 3 - 1e-6, 0.0, np.arccos(((traces - 1) / 2).clip(-1, 1)))
 
 
 def _focus(positions: Tensor, axes: Tensor, distances: Tensor) -> Tensor:

@@ -16,9 +16,12 @@ from scene.blender import read_blender
 from scene.cameras import Camera
 from scene.colmap import read_colmap
 from scene.fitting import Fitting
+from scene.kinds import Kind, scene_kind
+from scene.nerfstudio import read_nerfstudio
 from scene.photographs import PixelCache, decode_all
 from scene.points import FEWEST, PointCloud, finite_points, random_in_cube, random_in_view, read_points
-from scene.source import ObservedPoints, PosedPhotograph
+from scene.single import read_single
+from scene.source import NOT_OBSERVED, ObservedPoints, PosedPhotograph
 from scene.split import named
 from utils.errors import UserError, Warnings, demand
 from utils.files import write_json
@@ -33,15 +36,17 @@ class SceneOptions:
     """Where the photographs are and how they are read."""
 
     source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
-    """Folder of the dataset: COLMAP (images/ and sparse/0/) or Blender (transforms_train.json)."""
+    """Folder of the dataset: COLMAP (images/ and sparse/0/), Blender (transforms_train.json) or Nerfstudio
+    (transforms.json)."""
     images: Annotated[str, tyro.conf.arg(aliases=["-i"])] = "images"
-    """Folder of the photographs inside a COLMAP dataset."""
+    """Folder of the photographs inside a COLMAP or Nerfstudio dataset."""
     resolution: Annotated[int, tyro.conf.arg(aliases=["-r"])] = -1
     """1, 2, 4, 8: that part of the full size; other numbers: width in pixels; -1: full, at most 1600 wide."""
     white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
     """White instead of black behind the scene and behind transparent parts of photographs."""
     eval: bool = False
-    """Keep test photographs out of training: every eighth by name, or transforms_test.json (Blender)."""
+    """Keep test photographs out of training: every eighth by name, or those listed for the test in
+    transforms_test.json (Blender) or transforms.json (Nerfstudio)."""
     train_test_exp: bool = False
     """Learn exposures (as --exposure does), those of test photographs too: these train with their left half
     and are tested on their right one."""
@@ -53,7 +58,8 @@ class SceneOptions:
     """With --n_views, the SfM points to start from: seen in two or more of the chosen photographs (of one:
     in it), or all; "dense" adds to those seen what multi-view stereo finds in the training photographs."""
     masks: str = "masks"
-    """Folder of masks inside the dataset (white: keep), used where it exists; "" switches masks off."""
+    """Folder of masks inside the dataset (white: keep), used where it exists; "" switches masks off, those of
+    a transforms.json too."""
     mask_mode: Literal["ignore", "transparent", "score"] = "ignore"
     """What a mask's black part is: of no account, an empty world, or of no account in the test alone."""
     image_memory: float = 4.0
@@ -99,9 +105,9 @@ class Scene:
     """All that a training knows of the world.
 
     Attributes:
-        kind: "colmap" or "blender".
+        kind: "colmap", "blender", "nerfstudio", or "photograph": a single one without a pose.
         source_path: the dataset's folder.
-        train_cameras, test_cameras: with photographs; sorted by name (COLMAP) or as listed (Blender).
+        train_cameras, test_cameras: with photographs; sorted by name, or as listed (Blender).
         original_sizes: for each camera's name, width and height in the dataset, before --resolution.
         points: to start from, at least one.
         points_source: a sentence that says where they come from.
@@ -109,7 +115,7 @@ class Scene:
         warnings: what was odd but usable, to be shown once.
     """
 
-    kind: Literal["colmap", "blender"]
+    kind: Kind
     source_path: Path
     train_cameras: list[Camera]
     test_cameras: list[Camera]
@@ -141,29 +147,25 @@ def load_scene(options: SceneOptions, seed: int) -> Scene:
         UserError: a flag or the dataset is not usable; the message says what, where, and what to do.
     """
     options.check()
-    source = Path(options.source_path)
     warnings = Warnings()
-    kind, train, test, observed = posed_photographs(options, warnings)
+    return scene_of(posed_photographs(options, warnings), options, seed, warnings)
 
-    fitting = Fitting(
-        resolution=options.resolution,
-        cache=PixelCache(int(options.image_memory * 1e9)),
-        masks=mask_folder(source, options.masks),
-        mask_is_alpha=options.mask_mode == "transparent",
-        warnings=warnings,
-    )
-    whole = replace(fitting, masks=None) if options.mask_mode == "score" else fitting
-    train_cameras = [whole.camera(each) for each in train]
-    test_cameras = [fitting.camera(each) for each in test]
+
+def scene_of(posed: Posed, options: SceneOptions, seed: int, warnings: Warnings) -> Scene:
+    """The scene of a dataset's photographs, as `load_scene` has it."""
+    fitting = fitting_of(options, warnings)
+    whole = replace(fitting, masks=None, own_masks=False) if options.mask_mode == "score" else fitting
+    train_cameras = [whole.camera(each) for each in posed.train]
+    test_cameras = [fitting.camera(each) for each in posed.test]
     if options.train_test_exp:
-        tested = {each.name for each in test}
+        tested = {each.name for each in posed.test}
         train_cameras = [half(it, "left") if it.name in tested else it for it in train_cameras]
         test_cameras = [half(it, "right") for it in test_cameras]
     decode_all([camera.photograph for camera in train_cameras + test_cameras if camera.photograph])
-    points, points_source = start_points(source, options, seed, observed, train_cameras, warnings)
+    points, points_source = start_points(posed, options, seed, train_cameras, warnings)
     return Scene(
-        kind=kind,
-        source_path=source,
+        kind=posed.kind,
+        source_path=Path(options.source_path),
         train_cameras=train_cameras,
         test_cameras=test_cameras,
         original_sizes=fitting.original_sizes,
@@ -181,13 +183,15 @@ class Posed(NamedTuple):
         kind: of the dataset.
         train, test: to train from and to keep for the test; those for the test are in both with
             `train_test_exp`.
-        observed: a COLMAP model's points; None for a Blender dataset.
+        observed: a COLMAP model's points, none of a single photograph; None for other datasets.
+        points: the file of the points to start from that goes with a Blender or a Nerfstudio dataset.
     """
 
-    kind: Literal["colmap", "blender"]
+    kind: Kind
     train: list[PosedPhotograph]
     test: list[PosedPhotograph]
     observed: ObservedPoints | None
+    points: Path | None
 
 
 def posed_photographs(options: SceneOptions, warnings: Warnings) -> Posed:
@@ -195,19 +199,38 @@ def posed_photographs(options: SceneOptions, warnings: Warnings) -> Posed:
     source = Path(options.source_path)
     kind = scene_kind(source)
     observed: ObservedPoints | None = None
+    points: Path | None = None
     by_rule = options.eval and not options.split
     if kind == "colmap":
         posed, observed = read_colmap(source, options.images, warnings)
         train, test = held_out(posed) if by_rule else (posed, [])
+    elif kind == "photograph":
+        train, test, observed = *read_single(source, by_rule, warnings), NOT_OBSERVED
+    elif kind == "nerfstudio":
+        posed, split, points = read_nerfstudio(source, options.images, warnings)
+        train, test = (split or held_out(posed)) if by_rule else (posed, [])
     else:
         train, test = read_blender(source, by_rule, warnings)
+        points = source / "points3d.ply" if (source / "points3d.ply").is_file() else None
     if options.split:
         train, test = named(train, Path(options.split))
     if not train:
         raise UserError(f"--eval leaves no photograph of {source} to train from: it has only {len(test)}")
     if options.train_test_exp:
         train = train + test
-    return Posed(kind, evenly_spaced(train, options.n_views), test, observed)
+    return Posed(kind, evenly_spaced(train, options.n_views), test, observed, points)
+
+
+def fitting_of(options: SceneOptions, warnings: Warnings) -> Fitting:
+    """What makes cameras of photographs by the flags."""
+    return Fitting(
+        resolution=options.resolution,
+        cache=PixelCache(int(options.image_memory * 1e9)),
+        masks=mask_folder(Path(options.source_path), options.masks),
+        own_masks=bool(options.masks),
+        mask_is_alpha=options.mask_mode == "transparent",
+        warnings=warnings,
+    )
 
 
 def half(camera: Camera, side: Literal["left", "right"]) -> Camera:
@@ -226,31 +249,6 @@ def training_files(
     options = SceneOptions(source_path=source_path, images=images, eval=hold_out, n_views=n_views)
     options.check()
     return [photograph.path for photograph in posed_photographs(options, warnings).train]
-
-
-def scene_kind(source: Path) -> Literal["colmap", "blender"]:
-    """Whether the folder holds a COLMAP or a Blender dataset.
-
-    Raises:
-        UserError: it holds neither, or is no folder.
-    """
-    if not source.is_dir():
-        raise UserError(f"--source_path: no folder {source}; give the folder of a dataset")
-    if (source / "sparse").is_dir():
-        return "colmap"
-    if (source / "transforms_train.json").is_file():
-        return "blender"
-    found = sorted(path.name for path in source.iterdir())
-    pictures = [
-        name for name in found if Path(name).suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff")
-    ]
-    advice = "check the path"
-    if pictures or (source / "images").is_dir():
-        advice = f"photographs without poses become a dataset with `python convert.py -s {source}`"
-    raise UserError(
-        f"{source} is no dataset: neither a folder sparse/ (COLMAP) nor transforms_train.json (Blender); "
-        f"found {', '.join(found[:5]) or 'nothing'}{', ...' * (len(found) > 5)}; {advice}"
-    )
 
 
 def held_out(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
@@ -289,25 +287,23 @@ def mask_folder(source: Path, name: str) -> Path | None:
 
 
 def start_points(
-    source: Path,
+    posed: Posed,
     options: SceneOptions,
     seed: int,
-    observed: ObservedPoints | None,
     cameras: Sequence[Camera],
     warnings: Warnings,
 ) -> tuple[PointCloud, str]:
     """The points to start from and a sentence that says what they are.
 
     Args:
-        observed: a COLMAP model's points; None for a Blender dataset.
+        posed: the dataset.
         cameras: the training cameras.
 
     Raises:
         UserError: a PLY to start from is missing or has no usable point.
     """
-    ply = Path(options.init_ply) if options.init_ply else source / "points3d.ply"
-    dense = options.points == "dense"
-    if options.init_ply or (observed is None and ply.is_file() and not dense):
+    ply, dense = Path(options.init_ply) if options.init_ply else posed.points, options.points == "dense"
+    if ply and (options.init_ply or not dense):
         points = read_points(ply, warnings)
         if not len(points):
             raise UserError(
@@ -319,13 +315,12 @@ def start_points(
                 f"{options.n_views} of --n_views show; start from other points with --init_ply"
             )
         return points, f"{len(points)} points of {ply.name}"
-    if observed is None and not dense:
+    if posed.kind == "blender" and not dense:
         points = random_in_cube(options.init_random, BLENDER_HALF_SIDE, seed)
         side = f"[-{BLENDER_HALF_SIDE}, {BLENDER_HALF_SIDE}]"
         return points, f"{len(points)} random points in the cube {side}^3"
 
-    if observed is None:
-        observed = ObservedPoints(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), {})
+    observed = posed.observed or NOT_OBSERVED
     chosen, what = np.ones(len(observed.positions), bool), "SfM points"
     if dense or ((options.n_views or options.split) and options.points == "seen"):
         chosen = observed.observations([camera.name for camera in cameras]) >= min(2, len(cameras))
@@ -333,6 +328,9 @@ def start_points(
         if len(cameras) == 1:
             what = "SfM points seen in the training photograph (others, which do not train, told their depth)"
     points = finite_points(observed.positions[chosen], observed.colours[chosen], "SfM points", warnings)
+    if len(cameras) == 1 and not len(points):
+        points = random_in_view(cameras, options.init_random, points, seed)
+        return points, f"{len(points)} random points in the photograph's view"
     if dense:
         from scene.dense import dense_points  # noqa: PLC0415  (loads kernels)
 
@@ -341,11 +339,13 @@ def start_points(
         what = f"points ({len(points) - seen} of dense stereo, {seen} {what})"
     if len(points) >= FEWEST:
         return points, f"{len(points)} {what}"
+    added = random_in_view(cameras, options.init_random, points, seed)
+    more = f"{len(added)} random points in the training cameras' view"
+    if posed.observed is None and not dense:  # a dataset without points, not a reconstruction that failed
+        return added, more
     warnings.add(
         f"only {len(points)} {what}: {options.init_random} random ones in the cameras' view are added"
     )
-    added = random_in_view(cameras, options.init_random, points, seed)
-    more = f"{len(added)} random points in the training cameras' view"
     return points + added, f"{len(points)} {what} and {more}"
 
 

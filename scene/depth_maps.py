@@ -14,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from scene.cameras import Camera
+from scene.measured_depths import measured_inverse
+from scene.nerfstudio import depth_files
 from utils.errors import UserError, Warnings
 
 PARAMETERS_FILE = "depth_params.json"
@@ -28,10 +30,12 @@ class DepthMap:
     Attributes:
         inverse: (H, W) float32 at the camera's size, at least 0; larger is nearer.
         metric: whether it is in 1 / scene units. Otherwise its scale and offset are unknown.
+        known: (H, W) bool, where it says something; None: everywhere.
     """
 
     inverse: Tensor
     metric: bool
+    known: Tensor | None = None
 
 
 class Parameters(NamedTuple):
@@ -53,6 +57,9 @@ def load_depth_maps(
     missing, not positive, or more than five times the median scale or less than a fifth of it, is left out
     with a warning.
 
+    In a Nerfstudio dataset, a folder in which its frames' `depth_file_path` lie holds a sensor's depths
+    instead (see `measured_inverse`); a photograph whose frame names none there has no map.
+
     Args:
         source: the dataset's folder.
         folder: of the maps, inside the dataset or absolute.
@@ -63,6 +70,14 @@ def load_depth_maps(
         UserError: a map is missing, damaged, of 8 bits, of another shape, or holds one value only; or the
             parameters cannot be read.
     """
+    measured = depth_files(source, folder)
+    if measured.files:
+        return {
+            camera.name: DepthMap(inverse, metric=True, known=known)
+            for camera in cameras
+            if (file := measured.files.get(camera.name))
+            for inverse, known in [measured_inverse(file, measured.unit, camera)]
+        }
     parameters = read_parameters(source)
     files = {camera.name: source / folder / f"{stem(camera)}.png" for camera in cameras}
     missing = [name for name, path in files.items() if not path.is_file()]
@@ -87,6 +102,17 @@ def load_depth_maps(
         else:
             warnings.add(f"{PARAMETERS_FILE} has no likely scale, the depth map is left out", camera.name)
     return maps
+
+
+def supposed_depth(map_: DepthMap) -> NDArray[np.float32]:
+    """(H, W) depths from 1 to 10, as good as any others for a map whose scale and offset are unknown.
+
+    The nearest and the farthest hundredth of the pixels are all as near and as far as that.
+    """
+    inverse = map_.inverse.numpy()
+    low, high = np.percentile(inverse, [1, 99])
+    nearness = np.clip((inverse - low) / max(high - low, 1 / STEPS), 0, 1)
+    return (1 / (0.1 + 0.9 * nearness)).astype(np.float32)
 
 
 def read_map(path: Path) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ class Fitting:
         resolution: the flag's value.
         cache: for the decoded photographs.
         masks: the folder of the masks, or None.
+        own_masks: whether masks that a dataset names itself are used; they win over those in the folder.
         mask_is_alpha: see `Photograph`.
         warnings: takes what is odd but usable.
         original_sizes: filled: for each name, width and height before --resolution.
@@ -35,6 +36,7 @@ class Fitting:
     resolution: int
     cache: PixelCache
     masks: Path | None
+    own_masks: bool
     mask_is_alpha: bool
     warnings: Warnings
     original_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -61,7 +63,9 @@ class Fitting:
                 f"photographs wider than {WIDEST} pixels are shrunk to that; --resolution 1 keeps their size"
             )
             self.warnings.add(kind, posed.name)
-        mask_path = find_mask(self.masks, posed.name) if self.masks else None
+        mask_path = posed.mask if self.own_masks else None
+        if self.masks and mask_path is None:
+            mask_path = find_mask(self.masks, posed.name)
         if self.masks and mask_path is None:
             self.warnings.add(f"no mask in {self.masks}, all of the photograph is used", posed.name)
         at_file_size = Camera(

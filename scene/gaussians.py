@@ -12,21 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyElement
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import Parameter, ParameterDict
 
-from utils.errors import UserError, Warnings
-from utils.files import whole_file
-
-SH_C0 = 0.28209479177387814
-"""Value of the constant spherical harmonic; colour = 0.5 + SH_C0 * coefficient."""
+from formats.compressed_ply import is_compressed, unpack_compressed
+from formats.ply import GAUSSIAN_COLUMNS, read_ply, unpack_ply, vertices_of, write_ply
+from formats.splats import SH_C0, Splats, finite
+from utils.errors import Warnings
 
 NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
-
-RENDER_MODES = {False: "default", True: "mip"}
-"""What the PLY's comment `SplatRenderMode` says of a model trained without and with antialiasing."""
 
 
 def sh_degree_of(gaussians: ParameterDict) -> int:
@@ -88,43 +84,23 @@ def gaussians_from_points(
     )
 
 
-def _property_names(higher_coefficients: int) -> list[str]:
-    """The reference's order; old viewers read the file as a packed struct and never look at the names."""
-    return [
-        *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"),
-        *(f"f_rest_{i}" for i in range(3 * higher_coefficients)),
-        *("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
-    ]
-
-
 def save_ply(path: Path, gaussians: ParameterDict, *, antialiased: bool = False) -> None:
-    """Writes the reference's PLY: little-endian float32, stored (not activated) values, SH channel-major.
+    """Writes the reference's PLY, see `formats.ply.write_ply`."""
+    write_ply(path, splats_of(gaussians, antialiased))
 
-    How the model was trained stands in a comment after the line `element vertex` (an old viewer expects that
-    line third).
-    """
+
+def splats_of(gaussians: ParameterDict, antialiased: bool = False) -> Splats:
+    """The Gaussians as plain arrays."""
     values = {name: gaussians[name].detach().cpu().numpy() for name in NAMES}
-    count, higher = values["shN"].shape[:2]
-    columns = np.concatenate(
-        [
-            values["means"],
-            np.zeros((count, 3), np.float32),
-            values["sh0"].reshape(count, 3),
-            values["shN"].transpose(0, 2, 1).reshape(count, 3 * higher),
-            values["opacities"].reshape(count, 1),
-            values["scales"],
-            values["quats"],
-        ],
-        axis=1,
-        dtype=np.float32,
-    )
-    names = _property_names(higher)
-    vertices = np.ascontiguousarray(columns).view([(name, "<f4") for name in names]).reshape(count)
-    element = PlyElement.describe(
-        vertices, "vertex", comments=[f"SplatRenderMode: {RENDER_MODES[antialiased]}"]
-    )
-    with whole_file(path) as file:
-        PlyData([element], byte_order="<").write(file)
+    return Splats(**values | {"sh0": values["sh0"][:, 0]}, antialiased=antialiased)
+
+
+def gaussians_of(splats: Splats) -> ParameterDict:
+    """The Gaussians of plain arrays."""
+    tensors = {
+        name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in splats.arrays().items()
+    }
+    return _parameters(**tensors | {"sh0": tensors["sh0"][:, None]})
 
 
 @dataclass(frozen=True)
@@ -139,62 +115,28 @@ class PlyInfo:
 
 def read_vertices(path: Path) -> PlyElement:
     """The element `vertex` of a PLY file; a `UserError` when there is no such file, PLY or element."""
-    try:
-        ply = PlyData.read(path)
-    except FileNotFoundError:
-        raise UserError(f"no such PLY file: {path}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder; expected a PLY file") from None
-    except (PlyParseError, ValueError, UnicodeDecodeError) as problem:
-        raise UserError(f"{path} is not a whole PLY file: {problem}") from None
-    if "vertex" not in ply:
-        found = ", ".join(element.name for element in ply.elements) or "none"
-        raise UserError(f"{path} holds no element 'vertex' (elements found: {found})")
-    return ply["vertex"]
+    return vertices_of(read_ply(path), path)
 
 
 def is_splat_ply(vertices: PlyElement) -> bool:
     """Whether the vertices are Gaussians (as opposed to a plain point cloud)."""
-    return {"opacity", "scale_0", "rot_0", "f_dc_0"} <= {item.name for item in vertices.properties}
+    return {item.name for item in vertices.properties} >= GAUSSIAN_COLUMNS
 
 
 def load_ply(path: Path, warnings: Warnings | None = None) -> tuple[ParameterDict, PlyInfo]:
-    """Gaussians from a PLY in the reference's naming; columns are found by name, normals are not needed.
+    """Gaussians from a PLY in the reference's naming, or in SuperSplat's compressed form.
+
+    Columns are found by name; normals are not needed.
 
     Args:
         path: the file.
         warnings: where Gaussians with a value that is not finite are reported; they are left out.
 
     Raises:
-        UserError: no such file, not a PLY, or columns missing.
+        UserError: no such file, not a PLY, not Gaussians, or none that is finite.
     """
-    vertices = read_vertices(Path(path))
-    present = {item.name for item in vertices.properties}
-    rest = len([name for name in present if name.startswith("f_rest_")])
-    higher = rest // 3
-    if higher not in (0, 3, 8, 15) or rest % 3:
-        raise UserError(f"{path} has {rest} columns f_rest_*; expected 0, 9, 24 or 45 (SH degree 0 to 3)")
-    needed = [name for name in _property_names(higher) if name not in ("nx", "ny", "nz")]
-    missing = [name for name in needed if name not in present]
-    if missing:
-        raise UserError(
-            f"{path} is no 3D Gaussian PLY: columns missing: {', '.join(missing[:6])}"
-            f"{', ...' if len(missing) > 6 else ''}; found: {', '.join(sorted(present)[:12])}"
-        )
-    table = np.stack([np.asarray(vertices[name], np.float32) for name in needed], axis=1)
-    finite = np.isfinite(table).all(axis=1)
-    dropped = int((~finite).sum())
-    if dropped and warnings is not None:
-        warnings.add(f"{dropped} Gaussians with values that are not finite were left out", str(path))
-    table = table[finite]
-    means, sh0, shn, opacities, scales, quats = np.split(table, np.cumsum([3, 3, rest, 1, 3]), axis=1)
-    gaussians = _parameters(
-        means=torch.from_numpy(means),
-        scales=torch.from_numpy(scales),
-        quats=torch.from_numpy(quats),
-        opacities=torch.from_numpy(opacities).reshape(-1),
-        sh0=torch.from_numpy(sh0)[:, None, :],
-        shN=torch.from_numpy(shn).reshape(len(table), 3, higher).transpose(1, 2),
-    )
-    antialiased = any(line.replace(" ", "") == "SplatRenderMode:mip" for line in vertices.comments)
-    return gaussians, PlyInfo(sh_degree_of(gaussians), antialiased, dropped)
+    path = Path(path)
+    ply = read_ply(path)
+    splats = unpack_compressed(ply, path) if is_compressed(ply) else unpack_ply(ply, path)
+    splats, dropped = finite(splats, str(path), warnings)
+    return gaussians_of(splats), PlyInfo(splats.sh_degree, splats.antialiased, dropped)

@@ -1,16 +1,22 @@
 """The files of a trained model in its folder, named and shaped as the reference's."""
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.nn import ParameterDict
 
+from scene.cameras import Camera
 from scene.dataset import Scene, SceneOptions, write_cameras_json
 from scene.gaussians import save_ply
 from scene.points import save_point_cloud
 from utils.errors import UserError
 from utils.options import from_plain, load_cfg_args, load_settings, save_cfg_args
+
+CAMERAS_FILE = "cameras.json"
 
 
 def write_reference_files(
@@ -38,7 +44,7 @@ def write_reference_files(
         "eval": options.eval,
     }
     save_cfg_args(model_path, values)
-    write_cameras_json(model_path / "cameras.json", scene)
+    write_cameras_json(model_path / CAMERAS_FILE, scene)
     save_point_cloud(model_path / "input.ply", scene.points)
 
 
@@ -78,3 +84,37 @@ def saved_scene_options(model_path: Path) -> SceneOptions:
     saved = load_settings(model_path)
     plain = saved["options"]["scene"] if saved else load_cfg_args(model_path)
     return from_plain(SceneOptions, plain)
+
+
+def read_cameras(path: Path) -> list[Camera]:
+    """The cameras of a `cameras.json`, ours or the reference's, without photographs; none if it is missing.
+
+    The file has no principal point: it is taken to be the picture's centre.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return [_camera(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, RuntimeError) as problem:
+        raise UserError(
+            f"{path} is not a list of cameras with img_name, width, height, position, rotation, fx and fy "
+            f"({type(problem).__name__}: {problem}); restore it, or remove it to do without cameras"
+        ) from None
+
+
+def _camera(row: dict[str, Any]) -> Camera:
+    width, height, fx, fy = (float(row[name]) for name in ("width", "height", "fx", "fy"))
+    if not (1 <= width <= 1e6 and 1 <= height <= 1e6 and 0 < fx < math.inf and 0 < fy < math.inf):
+        raise ValueError("a size or a focal length is out of range")
+    rotation = torch.tensor(row["rotation"], dtype=torch.float32).reshape(3, 3)
+    position = torch.tensor(row["position"], dtype=torch.float32).reshape(3)
+    turned = rotation.T @ rotation - torch.eye(3)
+    if not (position.isfinite().all() and turned.isfinite().all() and float(turned.abs().max()) < 1e-2):
+        raise ValueError("a rotation is none, or a number is not finite")
+    pose = torch.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation.T, -rotation.T @ position
+    lens = torch.tensor([[fx, 0, width / 2], [0, fy, height / 2], [0, 0, 1]])
+    return Camera(str(row["img_name"]), pose, lens, int(width), int(height))

@@ -21,8 +21,13 @@ from torch import Tensor
 
 from scene.undistort import undistorted
 from utils.errors import UserError
+from utils.optional_modules import optional_module
 
+HEIC = (".heic", ".heif")
 ORIENTATION = 0x0112  # the EXIF tag
+EXIF_PART = 0x8769  # where EXIF keeps what photographs alone have
+LENS_TAGS = (0x920A, 0xA405)  # focal length in mm, and what it would be on 35 mm film
+CAMERA_TAGS = (0x010F, 0x0110)  # make and model, by which COLMAP knows the sensor's width
 TURNED_BACK = {  # what undoes the turn that Pillow, unasked, gives to a TIFF file with this orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,6 +37,7 @@ TURNED_BACK = {  # what undoes the turn that Pillow, unasked, gives to a TIFF fi
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
+TURNED_UPRIGHT = TURNED_BACK | {6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +223,70 @@ def read_image(path: Path) -> Image.Image:
         return result
 
 
+def read_upright(path: Path) -> Image.Image:
+    """As `read_image`, but turned as the EXIF orientation asks: for photographs that have no poses yet."""
+    _, _, orientation = stored_size(path)
+    picture = read_image(path)
+    return picture.transpose(TURNED_UPRIGHT[orientation]) if orientation in TURNED_UPRIGHT else picture
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a photograph's file says of itself, read without decoding it.
+
+    Attributes:
+        format: Pillow's name of it, "JPEG" say.
+        mode: Pillow's, of the stored picture.
+        orientation: the EXIF tag; 1: upright.
+        deep: a channel has more than 8 bits.
+        transparent: there is an alpha channel, or a transparent colour.
+        lens: the EXIF tags of which the focal length in pixels follows, and no others.
+    """
+
+    format: str
+    mode: str
+    orientation: int
+    deep: bool
+    transparent: bool
+    lens: Image.Exif
+
+
+def read_header(path: Path) -> Header:
+    """What the photograph's file says of itself.
+
+    Raises:
+        UserError: the file is damaged or no picture.
+    """
+    with _opened(path) as (picture, orientation):
+        lens = Image.Exif()
+        if "exif" in picture.info or isinstance(picture, TiffImageFile):
+            tags = picture.getexif()
+            lens.update({tag: tags[tag] for tag in CAMERA_TAGS if tag in tags})
+            photographic = tags.get_ifd(EXIF_PART)
+            lens.get_ifd(EXIF_PART).update(
+                {tag: photographic[tag] for tag in LENS_TAGS if tag in photographic}
+            )
+        tiles = getattr(picture, "tile", ())
+        stored = f"{picture.mode} {tiles[0].args if tiles else ''}"  # "RGB RGB;16B" say
+        return Header(
+            format=picture.format or "",
+            mode=picture.mode,
+            orientation=orientation,
+            deep="16" in stored or picture.mode == "I",
+            transparent=picture.has_transparency_data,
+            lens=lens,
+        )
+
+
+def save_picture(picture: Image.Image, path: Path, exif: Image.Exif | None = None) -> None:
+    """Writes what the name's ending says: PNG, or JPEG of quality 97 without colour subsampling.
+
+    The folder is made where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, quality=97, subsampling=0, exif=exif or Image.Exif())
+
+
 def stored_size(path: Path) -> tuple[int, int, int]:
     """Width and height in pixels as stored, and the EXIF orientation (1: upright), from the file's header.
 
@@ -232,6 +302,8 @@ def stored_size(path: Path) -> tuple[int, int, int]:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Image.Image, int]]:
     """The file's picture, not yet decoded, and its EXIF orientation; damage becomes a UserError."""
+    if path.suffix.lower() in HEIC:
+        optional_module("pillow_heif", f"{path} is read by pillow_heif").register_heif_opener()
     try:
         with Image.open(path) as picture:
             # asking a PNG without the tag would decode all of it

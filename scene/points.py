@@ -136,6 +136,33 @@ def random_in_view(cameras: Sequence[Camera], count: int, known: PointCloud, see
     return PointCloud(np.concatenate(kept).astype(np.float32), np.full((count, 3), 128, np.uint8))
 
 
+def unprojected(camera: Camera, depth: NDArray[np.floating], count: int) -> PointCloud:
+    """The places, with their colours, that the pixels of the camera's photograph show by a depth map.
+
+    Pixels that are masked or more than half transparent have none; of the others every k-th in either
+    direction is taken, k as small as leaves at most `count`.
+
+    Args:
+        camera: with a photograph.
+        depth: (H, W), scene units along the camera's z axis, above 0.
+        count: at most so many points.
+    """
+    pixels = camera.own_photograph.pixels()
+    shown = np.ones(depth.shape, bool)
+    for channel in (pixels.alpha, pixels.mask):
+        if channel is not None:
+            shown &= channel > 127
+    step = 1
+    while np.count_nonzero(shown[::step, ::step]) > count:
+        step += 1
+    rows, columns = (each * step for each in np.nonzero(shown[::step, ::step]))
+    places = np.c_[columns + 0.5, rows + 0.5, np.ones(len(rows))]
+    local = places @ np.linalg.inv(camera.intrinsics.double().numpy()).T * depth[rows, columns, None]
+    pose = camera.camera_to_world.double().numpy()
+    positions = local @ pose[:3, :3].T + pose[:3, 3]
+    return PointCloud(positions.astype(np.float32), pixels.rgb[rows, columns])
+
+
 def depth_range(cameras: Sequence[Camera], known: PointCloud) -> tuple[float, float]:
     """Nearest and farthest depth, scene units, at which something is to be expected in the cameras' pictures.
 

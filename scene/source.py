@@ -15,16 +15,19 @@ class PosedPhotograph:
     """A photograph's file, the lens that took it, and where it stood.
 
     Attributes:
-        name: unique; as COLMAP has it, or a Blender frame's path without its extension.
+        name: unique; as COLMAP has it, a Blender frame's path without its extension, or a Nerfstudio frame's
+            path below the folder of all photographs.
         path: the image file.
         lens: any COLMAP camera model, at the size for which it was estimated.
         world_to_camera: (4, 4) float64, OpenCV axes (x right, y down, z forward), scene units.
+        mask: the picture whose white part counts, where the dataset itself names one.
     """
 
     name: str
     path: Path
     lens: pycolmap.Camera
     world_to_camera: NDArray[np.float64]
+    mask: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +52,20 @@ class ObservedPoints:
         return count
 
 
+NOT_OBSERVED = ObservedPoints(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), {})
+"""Of photographs without structure from motion."""
+
+
+class MissingPhotographs(UserError):
+    """Photographs of a dataset are not there; `names` are theirs."""
+
+    def __init__(self, message: str, names: list[str]) -> None:
+        super().__init__(message)
+        self.names = names
+
+
 def demand_photographs(paths: dict[str, Path], where: str) -> None:
-    """Raises a UserError that names the photographs whose file is not there.
+    """Raises MissingPhotographs, which names the photographs whose file is not there.
 
     They are not left out in silence or with a warning: every eighth photograph is for the test, so that a
     lost file would change which ones those are, and the figures with them.
@@ -62,8 +77,9 @@ def demand_photographs(paths: dict[str, Path], where: str) -> None:
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         names = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
-        raise UserError(
+        raise MissingPhotographs(
             f"{len(missing)} of the dataset's {len(paths)} photographs are missing in {where}: {names}; give "
-            "the folder that holds them (--images in a COLMAP dataset), copy them there, or make the poses "
-            "anew without them"
+            "the folder that holds them (--images, unless it is a Blender dataset), copy them there, or make "
+            "the poses anew without them",
+            missing,
         )

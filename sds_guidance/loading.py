@@ -24,7 +24,7 @@ from sds_guidance.run import Run
 from sds_guidance.sds import Distillation, Score, ViewScore, annealed_range, fit_to_prior, sds_gradient
 from sds_guidance.targets import Targets, load_lpips
 from sds_guidance.unclip import UNCLIP, ImageConditions
-from utils.errors import UserError
+from utils.errors import UserError, Warnings
 
 if TYPE_CHECKING:
     from scene.cameras import Camera
@@ -107,16 +107,11 @@ class _Found:
 
 def _find(options: GuidanceOptions, camera: Camera, run: Run) -> _Found:
     """What can be refused before anybody is asked for prompts; `camera` is one of the photographs'."""
-    kind = UNCLIP if options.words.image_condition == "unclip" else DIFFUSION
-    model = find_model(options.guidance_model, run.argv, run.warnings, options.guidance_revision, kind)
+    model, inpainting = _find_models(options, run.argv, run.warnings)
     architecture = read_architecture(model.folder)
     resolution = options.guidance_resolution or architecture.resolution
     picture = torch.zeros(3, camera.height, camera.width)
     height, width = fit_to_prior(picture, resolution, architecture.size_multiple).shape[2:]
-    inpainting = None
-    if options.guidance == "rectified":
-        named = options.rectified.inpainting_model
-        inpainting = find_inpainting(named, model.folder, run.argv, run.warnings)
 
     # Only now: these bring diffusers and transformers.
     from sds_guidance.embedding import read_embedding  # noqa: PLC0415
@@ -127,6 +122,28 @@ def _find(options: GuidanceOptions, camera: Camera, run: Run) -> _Found:
     if options.guidance == "targets":
         load_lpips(options.targets.targets_lpips_net, options.targets.targets_lpips_weights)
     return _Found(model, inpainting, resolution, (height, width), lora, word)
+
+
+def demand_models(options: GuidanceOptions, run: Run) -> None:
+    """Finds the models that the flags name, before time is spent on the scene; nothing is loaded.
+
+    Raises:
+        UserError: as `load_guidance` does of models.
+    """
+    _find_models(options, run.argv, Warnings())  # whose notices come when they are loaded
+
+
+def _find_models(
+    options: GuidanceOptions, argv: Sequence[str], warnings: Warnings
+) -> tuple[ModelFolder, ModelFolder | None]:
+    """The guidance model and, for `rectified`, the inpainting model beside it."""
+    kind = UNCLIP if options.words.image_condition == "unclip" else DIFFUSION
+    model = find_model(options.guidance_model, argv, warnings, options.guidance_revision, kind)
+    inpainting = None
+    if options.guidance == "rectified":
+        named = options.rectified.inpainting_model
+        inpainting = find_inpainting(named, model.folder, argv, warnings)
+    return model, inpainting
 
 
 def _load_networks(

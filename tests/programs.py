@@ -14,7 +14,7 @@ from training.presets import read_options
 from utils.checkpoints import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
-PLAIN = ("--lambda_sds", "0", "--quiet", "--device", "cpu", "--preset", "reference")
+PLAIN = ("--lambda_sds", "0", "--quiet", "--device", "cpu", "--preset", "reference", "--disable_viewer")
 BUSY = (
     *("--densify_from_iter", 5, "--densification_interval", 10, "--opacity_reset_interval", 25),
     *("--densify_until_iter", 60, "--checkpoint_interval", 10, "--test_iterations", -1),

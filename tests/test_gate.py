@@ -107,6 +107,7 @@ def with_oracle(monkeypatch: pytest.MonkeyPatch, oracle: Oracle, plan: PilotPlan
         mode = choose_mode(options, oracle, sample_camera, weigh_camera, cameras)
         return Guidance(options, mode, conditions, iterations=iterations, seed=run.seed, device=run.device)
 
+    monkeypatch.setattr("training.guidance.demand_models", lambda *_: None)
     monkeypatch.setattr("training.guidance.load_guidance", load)
     if plan:
         monkeypatch.setattr("training.guidance.plan_pilot", lambda *_: plan)

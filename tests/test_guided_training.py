@@ -1,14 +1,19 @@
 """Guidance in the loop: it adds what it says, and touches nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import train
-from sds_guidance import Guidance
+from sds_guidance import Guidance, GuidanceOptions, Run
 from sds_guidance.loading import choose_mode
 from tests.programs import BUSY, break_off, ply, run_program, run_train
 from tests.sds_guidance.fakes import FakePrior, save_tiny_model
+from training.guidance import demand_guidance
+from training.options import Options
 from utils.checkpoints import checkpoint_path
+from utils.errors import UserError, Warnings
 
 GUIDED = (
     *("--lambda_sds", 0.2, "--guidance_from", 0, "--guidance_interval", 2, "--guidance_warmup", 0),
@@ -26,6 +31,7 @@ def with_prior(monkeypatch: pytest.MonkeyPatch, error: float) -> FakePrior:
             options, mode, lambda *_: states, iterations=iterations, seed=run.seed, device=run.device
         )
 
+    monkeypatch.setattr("training.guidance.demand_models", lambda *_: None)
     monkeypatch.setattr("training.guidance.load_guidance", load)
     return prior
 
@@ -120,6 +126,33 @@ def test_the_command_of_the_readme_guides_with_a_folder(small_scene, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "--guidance_interval" in result.stdout and "of an expected" in result.stdout
     assert ply(tmp_path / "out", 20)
+
+
+@pytest.mark.parametrize("flag", ["guidance_model", "inpainting_model"])
+def test_a_missing_model_is_told_before_the_scene_is_read(small_scene, tmp_path, monkeypatch, flag):
+    """A dense start takes half a minute, after which nobody wants to hear of it."""
+
+    def too_early(*_):
+        raise AssertionError("the scene is read before the models are looked for")
+
+    monkeypatch.setattr(train, "starting_scene", too_early)
+    flags = ["--lambda_sds", 0.2, "--preset", "auto"]
+    if flag == "inpainting_model":
+        model = save_tiny_model(tmp_path / "model", "v_prediction")
+        flags += ["--guidance", "rectified", "--guidance_model", model]
+    with pytest.raises(UserError, match=f"--{flag} .*nowhere"):
+        run_train(small_scene, tmp_path / "out", *flags, f"--{flag}", tmp_path / "nowhere")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_whose_guidance_is_off_needs_no_model():
+    run = Run(torch.device("cpu"), 0, ["train.py"], Warnings())
+    options = Options(guidance=GuidanceOptions(lambda_sds=0.2, guidance_model="/nowhere"))
+    demand_guidance(options, run, {"lambda_sds": 0.0})
+    demand_guidance(replace(options, guidance=GuidanceOptions(lambda_sds=0.0)), run, None)
+    for gate in (None, {"lambda_sds": 0.1}):
+        with pytest.raises(UserError, match="nowhere"):
+            demand_guidance(options, run, gate)
 
 
 def test_a_missing_model_stops_before_the_start_with_the_unguided_command(small_scene, tmp_path):

@@ -26,6 +26,7 @@ DEFAULTS = {
     **{"exposure_lr_init": 0.01, "exposure_lr_final": 0.001},
     **{"exposure_lr_delay_steps": 0, "exposure_lr_delay_mult": 0.0},
     **{"depths": "", "depth_l1_weight_init": 1.0, "depth_l1_weight_final": 0.01},
+    **{"ip": "127.0.0.1", "port": 6009, "disable_viewer": False},
 }
 LOADING_REFUSED = ("data_device",)
 PIPELINE_REFUSED = ("convert_SHs_python", "compute_cov3D_python", "debug")
@@ -33,7 +34,7 @@ TRAIN_REFUSED = (
     *LOADING_REFUSED,
     *PIPELINE_REFUSED,
     *("position_lr_delay_mult", "optimizer_type"),
-    *("ip", "port", "disable_viewer", "debug_from", "start_checkpoint"),
+    *("debug_from", "start_checkpoint"),
 )
 SHORT = {
     "-s": "source_path",
@@ -45,7 +46,6 @@ SHORT = {
 CONVERT_REFUSED = (
     "no_gpu",
     "skip_matching",
-    "camera",
     "colmap_executable",
     "magick_executable",
     "resize",

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 import metrics
-from render import Options, find_ply, main
+from render import Options, main
 from scene.dataset import SceneOptions
 from scene.gaussians import save_ply
+from scene.model_folder import find_ply
 from tests.small_scene import HEIGHT, WIDTH, some_gaussians, write_small_scene
 from train import Options as TrainOptions
 from utils.errors import UserError
@@ -153,9 +154,8 @@ def test_quiet_prints_nothing(model, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_orbit_is_a_video_of_the_scene(model, monkeypatch):
-    monkeypatch.setattr("render.ORBIT_FRAMES", 12)
-    render(model, skip_train=True, skip_test=True, orbit=True)
+def test_the_orbit_is_a_video_of_the_scene(model):
+    render(model, skip_train=True, skip_test=True, orbit=True, frames=12)
     assert not (model / "train").exists()
     decoder = imageio_ffmpeg.read_frames(str(model / "orbit/ours_300.mp4"))
     assert next(decoder)["size"] == (WIDTH, HEIGHT)

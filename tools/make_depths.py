@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a fil
 
 from scene.cameras import Camera
 from scene.dataset import SceneOptions, load_scene, posed_photographs
+from scene.depth_estimation import load_estimator
 from scene.depth_maps import STEPS, Parameters, parameters_file, stem
 from utils.errors import UserError, Warnings, demand, run_program
 from utils.files import whole_file, write_json
@@ -33,8 +34,6 @@ from utils.options import parse
 from utils.warping import sample
 
 FEWEST = 10  # points, above which a scale is estimated
-METRIC = ("zoedepth", "depth_pro", "prompt_depth_anything")  # models that tell depth, not its inverse
-NEAREST = 1e-3  # share of the median depth, below which such a depth is taken for that
 
 
 @dataclass
@@ -64,12 +63,13 @@ def main(options: Options) -> None:
     demand(bool(options.depths), "depths", options.depths, "a folder for the maps")
     of_scene = SceneOptions(source_path=options.source_path, images=options.images, masks="")
     source, warnings = Path(of_scene.source_path), Warnings()
-    observed = posed_photographs(of_scene, warnings).observed
+    posed = posed_photographs(of_scene, warnings)
+    observed = posed.observed if posed.kind == "colmap" else None
     folder = source / options.depths
     there = [path for path in (folder, parameters_file(source)) if path.exists()]
     if there and not options.overwrite:
         raise UserError(f"{there[0]} is there already; give --overwrite to replace it, or another --depths")
-    estimate = load_estimator(options.model, options.device)
+    estimate = load_estimator("model", options.model, options.device)
     scene = load_scene(of_scene, seed=0)
     warnings.extend(scene.warnings)
     found = {}
@@ -86,61 +86,6 @@ def main(options: Options) -> None:
         write_json(parameters_file(source), {name: each._asdict() for name, each in found.items()})
     warnings.show()
     print(f"{len(scene.train_cameras)} depth maps in {folder}; train with --depths {options.depths}")
-
-
-class Estimator:
-    """A depth estimation model and what prepares its pictures."""
-
-    def __init__(self, network: Any, processor: Any) -> None:
-        self.network, self.processor = network, processor
-        settings = network.config
-        self.metric = settings.model_type in METRIC or (
-            getattr(settings, "depth_estimation_type", "relative") == "metric"
-        )
-
-    @torch.inference_mode()
-    def __call__(self, picture: NDArray[np.uint8]) -> Tensor:
-        """(H, W) float32 inverse depth of a picture (H, W, 3), up to scale and offset."""
-        prepared = self.processor(images=Image.fromarray(picture), return_tensors="pt")
-        outputs = self.network(**prepared.to(self.network.device))
-        # the size is that of the source for ZoeDepth, and of the target for all others: the same here
-        size = picture.shape[:2]
-        depth = self.processor.post_process_depth_estimation(outputs, [size])[0]["predicted_depth"]
-        depth = depth.float().cpu()
-        return 1 / depth.clamp_min(NEAREST * float(depth.median())) if self.metric else depth
-
-
-def load_estimator(model: str, device: str) -> Estimator:
-    """The model of a local folder or of the hub, in float32.
-
-    Raises:
-        UserError: there is none, it is not for depth estimation, incomplete, or not in safetensors; or the
-            device cannot be used.
-    """
-    from transformers import AutoImageProcessor, AutoModelForDepthEstimation  # noqa: PLC0415  (seconds)
-
-    try:
-        processor = AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
-        network, found = AutoModelForDepthEstimation.from_pretrained(
-            model,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        network = network.to(device).eval()
-    except (OSError, ValueError, RuntimeError, KeyError) as failure:
-        reason = (str(failure).splitlines() or [repr(failure)])[0]
-        raise UserError(
-            f"--model {model} cannot be loaded for depth estimation ({reason}); give a local folder, as "
-            "transformers saves it, or a hub id; it needs safetensors and preprocessor_config.json"
-        ) from failure
-    if found["missing_keys"]:
-        raise UserError(
-            f"--model {model} lacks {len(found['missing_keys'])} weights, "
-            f"{min(found['missing_keys'])} say; copy or download it anew"
-        )
-    return Estimator(network, processor)
 
 
 def as_stored(inverse: Tensor) -> NDArray[np.uint16]:

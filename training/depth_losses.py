@@ -16,7 +16,7 @@ from gaussian_renderer import Rendering
 from scene.cameras import Camera
 from scene.depth_maps import DepthMap, load_depth_maps
 from utils.determinism import single_threaded
-from utils.errors import Warnings, demand
+from utils.errors import UserError, Warnings, demand
 from utils.schedules import log_linear
 from utils.warping import reproject, sample
 
@@ -44,7 +44,13 @@ class DepthOptions:
     depth_l1_weight_final: float = 0.01
     """The same at the end; it falls log-linearly over all iterations."""
     lambda_depth: float = 0.05
-    """Weight of 1 - the correlation with the inverse depths of --depths, where their scale is not known."""
+    """Weight of 1 - the correlation with the inverse depths of --depths, where their scale is not known, and
+    with those of --depth_model."""
+    depth_model: str = ""
+    """Depth estimation model of transformers, a local folder or a hub id, that tells the depth of novel views
+    from their renderings; they count as --depths without a scale do. Empty: none."""
+    depth_model_interval: int = 4
+    """Every so many renderings of depth it is asked, and then weighs so many times more."""
     depth_interval: int = 4
     """Every so many iterations depth is rendered for these losses, which then weigh so many times more."""
 
@@ -55,6 +61,10 @@ class DepthOptions:
             demand(0 <= value < math.inf, flag, value, "a finite number >= 0")
         final = self.depth_l1_weight_final
         demand(0 < final < math.inf, "depth_l1_weight_final", final, "a finite number > 0")
+        if self.depth_model and not self.lambda_depth:
+            raise UserError("--depth_model counts by --lambda_depth, which is 0; give a weight or no model")
+        every = self.depth_model_interval
+        demand(every >= 1, "depth_model_interval", every, "at least 1")
         demand(self.depth_interval >= 1, "depth_interval", self.depth_interval, "at least 1")
 
 
@@ -68,6 +78,7 @@ class DepthLosses:
         maps: Mapping[str, DepthMap],
         iterations: int,
         background: Tensor,
+        novel: Callable[[int, See], float] | None = None,
     ) -> None:
         """Finds the cameras' neighbours.
 
@@ -77,17 +88,18 @@ class DepthLosses:
             maps: by camera's name, of `load_depth_maps`; empty: none.
             iterations: of the run.
             background: (3,) float32, on the device of the training; shows where photographs are transparent.
+            novel: a loss on novel views, called with the iteration and what renders.
         """
         self.options, self.maps, self.iterations = options, maps, iterations
-        self.background = background
+        self.background, self.novel = background, novel
         near = neighbours(cameras) if options.lambda_warp else [[] for _ in cameras]
         self.neighbours = {camera.name: them for camera, them in zip(cameras, near, strict=True)}
 
     def __call__(self, iteration: int, camera: Camera, see: See) -> float:
-        """Renders the view's depth, if the iteration's turn has come, and adds the losses' gradients.
+        """Renders depth, if the iteration's turn has come, and adds the losses' gradients.
 
-        The rendering is one of its own, of all Gaussians, so that densification's statistics stay those of
-        the photograph's colours, and opacity dropout tears no holes into the depth.
+        The rendering of the view is one of its own, of all Gaussians, so that densification's statistics stay
+        those of the photograph's colours, and opacity dropout tears no holes into the depth.
 
         Args:
             iteration: from 1.
@@ -97,6 +109,10 @@ class DepthLosses:
         Returns:
             The losses, weighted; 0 out of turn.
         """
+        value = self._at_photograph(iteration, camera, see)
+        return value + self.novel(iteration, see) if self.novel else value
+
+    def _at_photograph(self, iteration: int, camera: Camera, see: See) -> float:
         map_ = self.maps.get(camera.name)
         near = self.neighbours[camera.name]
         if iteration % self.options.depth_interval or not (near or map_):
@@ -125,6 +141,8 @@ class DepthLosses:
     def _given(self, rendering: Rendering, camera: Camera, map_: DepthMap, progress: float) -> Tensor:
         near, prior = inverse_depth(rendering), map_.inverse.to(self.background)
         weight = self._photograph(camera)[1]
+        if map_.known is not None:
+            weight = weight * map_.known.to(weight)
         if map_.metric and self.options.depth_l1_weight_init:
             first, last = self.options.depth_l1_weight_init, self.options.depth_l1_weight_final
             return log_linear(first, last, progress) * (weight * (near - prior).abs()).mean()
@@ -144,16 +162,17 @@ def make_depth_losses(
     iterations: int,
     background: Tensor,
     warnings: Warnings,
+    novel: Callable[[int, See], float] | None = None,
 ) -> DepthLosses | None:
-    """The losses of a run, its depth maps loaded; None where the options ask for none.
+    """The losses of a run, its depth maps loaded; None where there are none to be had.
 
     Raises:
         UserError: as `load_depth_maps` does.
     """
     maps = load_depth_maps(source, options.depths, cameras, warnings) if options.depths else {}
-    if not (maps or options.lambda_warp):
+    if not (maps or options.lambda_warp or novel):
         return None
-    losses = DepthLosses(options, cameras, maps, iterations, background)
+    losses = DepthLosses(options, cameras, maps, iterations, background, novel)
     if options.lambda_warp and not any(losses.neighbours.values()):
         warnings.add("no two training photographs look the same way; --lambda_warp compares none")
     return losses

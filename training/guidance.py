@@ -14,7 +14,7 @@ from scene.cameras import Camera
 from scene.dataset import Scene
 from scene.novel_cameras import GuidanceViews, NovelCameras, between
 from scene.training_state import TrainingState
-from sds_guidance import Guidance, Run, View, load_guidance
+from sds_guidance import Guidance, Run, View, demand_models, load_guidance
 from sds_guidance.gate import plan_pilot, unmeasured
 from sds_guidance.loading import pilot_guidance
 from sds_guidance.pilot import Look, run_pilot
@@ -29,12 +29,23 @@ def guidance_views(options: Options, scene: Scene) -> GuidanceViews:
     return GuidanceViews(novel, options.guidance.guidance_views, options.guidance.guidance_distance)
 
 
+def demand_guidance(options: Options, run: Run, gate: dict[str, Any] | None) -> None:
+    """Raises the UserError of a model that `make_guidance` will need and that is not there."""
+    if weight_in_force(options, gate):
+        demand_models(options.guidance, run)
+
+
+def weight_in_force(options: Options, gate: dict[str, Any] | None) -> float:
+    """What the gate decided of `--lambda_sds` for a run that goes on; None: nothing yet."""
+    return gate["lambda_sds"] if gate else options.guidance.lambda_sds
+
+
 def make_guidance(options: Options, scene: Scene, run: Run, gate: dict[str, Any] | None) -> Guidance | None:
     """The guidance of a new run, or of one that goes on; None, nothing loaded, without any weight.
 
     What the gate decided for a run that goes on holds; None: it has not decided.
     """
-    weight = gate["lambda_sds"] if gate else options.guidance.lambda_sds
+    weight = weight_in_force(options, gate)
     if not weight:
         return None
     views = guidance_views(options, scene)

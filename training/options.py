@@ -1,5 +1,6 @@
 """The flags of train.py: those of its parts, side by side, and its own."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -13,13 +14,17 @@ from scene.optimisers import OptimiserOptions
 from sds_guidance import GuidanceOptions
 from training.depth_losses import DepthOptions
 from utils.errors import UserError, demand
+from utils.optional_modules import optional_module
+from utils.training_log import WANDB
+from viewer.watching import ViewerOptions
 
 MAY_DIFFER = frozenset(
     {"quiet", "resume", "overwrite", "detect_anomaly", "model_path", "image_memory", "test_iterations"}
     | {"preset"}  # the flags that it set are compared themselves
     | {"save_iterations", "checkpoint_iterations", "checkpoint_interval", "guidance_log"}
     | {"llm", "llm_base_url", "llm_model", "llm_send_images", "llm_timeout", "expert_notes"}
-    | {"llm_images", "llm_image_model"}
+    | {"llm_images", "llm_image_model", "ip", "port", "disable_viewer", "wandb"}
+    | {"viewer", "viewer_port"}
 )
 """Options that do not change the result, so that a resumed run may be given others."""
 
@@ -35,6 +40,7 @@ class Options:
     exposure: ExposureOptions = field(default_factory=ExposureOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
     guidance: GuidanceOptions = field(default_factory=GuidanceOptions)
+    viewers: ViewerOptions = field(default_factory=ViewerOptions)
 
     preset: Literal["auto", "reference", "few_views"] = "reference"
     """What flags that are not given stand at: plain 3DGS's values, or those for few photographs
@@ -47,6 +53,9 @@ class Options:
     """Highest degree of the spherical harmonics, 0 to 3; the active degree rises every 1000 iterations."""
     lambda_dssim: float = 0.2
     """Weight of 1 - SSIM against L1 in the photometric loss, 0 to 1."""
+    lambda_alpha: float = 0.0
+    """Weight of L1 between rendered alpha and the photograph's: its alpha channel or, where it has none, its
+    mask; at least 0. What hovers where a photograph shows nothing fades."""
     random_background: bool = False
     """A new background colour every iteration."""
     opacity_dropout: float = 0.0
@@ -72,13 +81,16 @@ class Options:
     """Replace a run that lies in --model_path."""
     detect_anomaly: bool = False
     """Let torch name the operation that made a NaN (slow)."""
+    wandb: bool = False
+    """Send the log to Weights & Biases too: needs the package wandb, whose own WANDB_PROJECT and WANDB_MODE
+    hold."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
     def check(self) -> None:
         """Raises a `UserError` that names the first flag with a value that is not allowed."""
         parts = (self.scene, self.optimiser, self.densification, self.floaters, self.exposure)
-        for group in (*parts, self.depth, self.guidance):
+        for group in (*parts, self.depth, self.guidance, self.viewers):
             group.check()
         if self.scene.train_test_exp and self.guidance.lambda_sds:
             raise UserError(
@@ -86,8 +98,17 @@ class Options:
                 "give --lambda_sds 0 with it, or --exposure in its place"
             )
         demand(self.iterations >= 1, "iterations", self.iterations, "at least 1")
+        if self.wandb:
+            optional_module("wandb", WANDB)
         demand(0 <= self.sh_degree <= 3, "sh_degree", self.sh_degree, "0, 1, 2 or 3")
         demand(0 <= self.lambda_dssim <= 1, "lambda_dssim", self.lambda_dssim, "0 to 1")
+        weight = self.lambda_alpha
+        demand(0 <= weight < math.inf, "lambda_alpha", weight, "a finite number >= 0")
+        if weight and self.scene.train_test_exp:
+            raise UserError(
+                "--lambda_alpha takes what is masked for empty, and --train_test_exp masks halves of "
+                "photographs that are not; leave one out"
+            )
         rate = self.opacity_dropout
         demand(0 <= rate < 1, "opacity_dropout", rate, "0 to below 1")
         demand(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 - 1")

@@ -5,19 +5,44 @@ from pathlib import Path
 from torch.nn import ParameterDict
 
 from gaussian_renderer import Engine
-from scene.dataset import Scene
+from scene.dataset import Scene, load_scene, scene_extent
 from scene.densification import Densification
+from scene.depth_maps import load_depth_maps, supposed_depth
 from scene.exposure import Exposures
 from scene.gaussians import gaussians_from_points, is_splat_ply, load_ply, read_vertices
 from scene.optimisers import make_optimisers
+from scene.points import FEWEST, unprojected
 from scene.training_state import TrainingState, ViewOrder
+from training.alpha_loss import demand_alpha
 from training.depth_losses import make_depth_losses
+from training.novel_depth import depth_model, make_novel_depth_loss
 from training.options import Options
 from utils.errors import UserError, Warnings
 
 
+def starting_scene(options: Options, engine: Engine) -> Scene:
+    """The scene of the flags; a single photograph without a pose starts from its depth map, if it has one.
+
+    Raises:
+        UserError: as `load_scene`, `load_depth_maps` and, before these, `depth_model` do.
+    """
+    if options.depth.depth_model:
+        depth_model(options.depth.depth_model, engine.device)  # a mistake is told before a dense start
+    scene = load_scene(options.scene, options.seed)
+    if scene.kind == "photograph" and options.depth.depths and not options.scene.init_ply:
+        folder, cameras = options.depth.depths, scene.train_cameras
+        (map_,) = load_depth_maps(scene.source_path, folder, cameras, scene.warnings).values()
+        points = unprojected(cameras[0], supposed_depth(map_), options.scene.init_random)
+        if len(points) >= FEWEST:
+            scene.points, scene.points_source = points, f"{len(points)} points at the depths of --depths"
+            scene.extent = scene_extent(cameras, points, Warnings())  # load_scene has warned
+    return scene
+
+
 def first_state(options: Options, scene: Scene, engine: Engine, warnings: Warnings) -> TrainingState:
     """The state before the first iteration, on the engine's device."""
+    if options.lambda_alpha:
+        demand_alpha(scene.train_cameras)
     gaussians = initial_gaussians(options, scene, warnings).to(engine.device)
     optimisers = make_optimisers(gaussians, options.optimiser, scene.extent)
     densification = Densification(
@@ -30,7 +55,13 @@ def first_state(options: Options, scene: Scene, engine: Engine, warnings: Warnin
     views = ViewOrder(scene.train_cameras, options.seed)
     background = options.scene.background(engine.device)
     depth_losses = make_depth_losses(
-        options.depth, scene.source_path, scene.train_cameras, options.iterations, background, warnings
+        options.depth,
+        scene.source_path,
+        scene.train_cameras,
+        options.iterations,
+        background,
+        warnings,
+        novel=make_novel_depth_loss(options, scene, engine.device),
     )
     return TrainingState(gaussians, optimisers, densification, views, exposures, depth_losses)
 

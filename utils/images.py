@@ -24,5 +24,10 @@ def image_pixels(image: Tensor) -> NDArray[np.uint8]:
 
 def write_png(path: Path, image: Tensor) -> None:
     """Writes a (3, H, W) image in [0, 1] as an 8-bit PNG, whole."""
+    write_pixels(path, image_pixels(image))
+
+
+def write_pixels(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Writes a PNG, whole: of (H, W, 3) or (H, W, 4) uint8, or of one channel (H, W) of 8 or 16 bits."""
     with whole_file(path) as file:
-        Image.fromarray(image_pixels(image)).save(file, format="PNG")
+        Image.fromarray(pixels).save(file, format="PNG")

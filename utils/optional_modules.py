@@ -15,12 +15,13 @@ def importable(name: str) -> bool:
     return True
 
 
-def optional_module(name: str, use: str) -> Any:
+def optional_module(name: str, use: str, package: str = "") -> Any:
     """The module of that name.
 
     Args:
         name: of the module, and of the package that `pip install` knows.
         use: what needs it, "--dicom needs pydicom" say: the message's beginning.
+        package: what `pip install` knows it by, where that is another name.
 
     Raises:
         UserError: it cannot be imported.
@@ -28,4 +29,6 @@ def optional_module(name: str, use: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as failure:
-        raise UserError(f"{use}, which cannot be imported ({failure}); run: pip install {name}") from failure
+        raise UserError(
+            f"{use}, which cannot be imported ({failure}); run: pip install {package or name}"
+        ) from failure

@@ -8,9 +8,6 @@ REFUSED = {
     "--compute_cov3D_python": "both engines compute covariances themselves",
     "--debug": "use --detect_anomaly",
     "--debug_from": "use --detect_anomaly",
-    "--ip": "there is no remote viewer yet",
-    "--port": "there is no remote viewer yet",
-    "--disable_viewer": "there is no remote viewer to disable; leave it out",
     "--start_checkpoint": "use --resume to continue a run, or --init_ply to start from a model",
 }
 """Flags of the reference that train.py does not honour, and what to do instead."""

@@ -23,10 +23,11 @@ OWN_OUTPUTS = (
     "guidance",
     "conditioning",
     BOARD,
+    "wandb",
 )
 OWN_FILES = (
     *(SETTINGS_FILE, "conditioning.json", "cfg_args", "cameras.json", "input.ply"),
-    *("log.jsonl", "guidance.csv", "training.json", "exposure.json"),
+    *("log.jsonl", "log.csv", "guidance.csv", "training.json", "exposure.json"),
     *("results.json", "per_view.json", "metrics_conventions.json"),
 )
 

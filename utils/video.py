@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.files import whole_file
 
 
-def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], frames_per_second: int = 30) -> None:
+def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], frames_per_second: float = 30) -> None:
     """Writes H.264 in an MP4 file, whole.
 
     The format that every player opens, 4:2:0, has one colour for two by two pixels; an odd last row or column

@@ -170,7 +170,7 @@ def scaled(factor):
         ({"camera_angle_x": "wide", "frames": [frame("a")]}, "needs `camera_angle_x`"),
         ({"camera_angle_x": 0, "frames": [frame("a")]}, "needs `camera_angle_x`"),
         ({"fl_x": -3, "frames": [frame("a")]}, "focal length -3"),
-        ({"fl_x": 30, "k3": 0.1, "frames": [frame("a")]}, "k3 or k4"),
+        ({"fl_x": 30, "k4": 0.1, "frames": [frame("a")]}, "k4 is for OPENCV_FISHEYE alone"),
         ({"camera_angle_x": 1, "frames": [{"file_path": "a"}]}, "frame 0 .*needs .*transform_matrix"),
         ({"camera_angle_x": 1, "frames": [{"transform_matrix": ALONG_Y}]}, "frame 0 .*needs `file_path`"),
         ({"camera_angle_x": 1, "frames": [frame("a"), 5]}, "frame 1 cannot be used"),

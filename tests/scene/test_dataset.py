@@ -334,7 +334,8 @@ def test_folders_that_are_no_dataset(tmp_path):
         scene_kind(tmp_path / "gone")
     with pytest.raises(UserError, match=r"neither .*sparse/.* nor transforms_train.json.*found nothing"):
         scene_kind(tmp_path)
-    (tmp_path / "IMG_1.JPG").touch()
+    for name in ("IMG_1.JPG", "IMG_2.JPG"):  # one alone can be trained on
+        (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"found IMG_1.JPG.*convert.py -s"):
         scene_kind(tmp_path)
     (tmp_path / "transforms_train.json").touch()

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from scene.dataset import SceneOptions, load_scene
-from scene.depth_maps import load_depth_maps
+from scene.depth_maps import DepthMap, load_depth_maps, supposed_depth
 from tests.scene.models import write_dataset
 from utils.errors import UserError, Warnings
 
@@ -52,6 +52,19 @@ def test_without_scales_maps_are_relative(dataset):
     for each in maps.values():
         assert not each.metric
         torch.testing.assert_close(each.inverse, torch.from_numpy(ramp().astype(np.float32) / 65536))
+
+
+def test_a_relative_map_lies_between_1_and_10_whatever_its_scale():
+    inverse = torch.linspace(0.1, 0.6, 48 * 64).reshape(48, 64)
+    depth = supposed_depth(DepthMap(inverse, metric=False))
+    assert depth.shape == (48, 64) and depth.min() == pytest.approx(1) and depth.max() == pytest.approx(10)
+    assert (np.diff(depth.flatten()) <= 0).all()
+    inside = (depth > 1.01) & (depth < 9.9)
+    assert np.corrcoef(1 / depth[inside], inverse.numpy()[inside])[0, 1] == pytest.approx(1)
+    for other in (0.2 * inverse + 0.3, torch.where(inverse > 0.599, 5.0, inverse)):
+        np.testing.assert_allclose(supposed_depth(DepthMap(other, metric=False)), depth, rtol=0.02)
+    flat = DepthMap(torch.where(inverse > 0.599, 0.6, 0.5), metric=False)
+    assert np.isfinite(supposed_depth(flat)).all()
 
 
 def test_scales_are_the_references(dataset):

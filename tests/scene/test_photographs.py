@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from scene.photographs import Photograph, PixelCache, decode_all, find_mask, read_image, stored_size
+from scene.photographs import (
+    Photograph,
+    PixelCache,
+    decode_all,
+    find_mask,
+    read_header,
+    read_image,
+    read_upright,
+    stored_size,
+)
 from utils.errors import UserError
 
 BLACK = torch.zeros(3)
@@ -124,6 +134,43 @@ def test_the_stored_size_and_orientation_are_read_without_turning(tmp_path, orie
         np.testing.assert_array_equal(rgb_of(tmp_path / name), NOISE[..., :3])
     Image.fromarray(NOISE[..., :3]).save(tmp_path / "b.png")
     assert stored_size(tmp_path / "b.png") == (16, 12, 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_without_poses_photographs_are_turned_as_viewers_turn_them(tmp_path, orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    picture = Image.fromarray(NOISE[..., :3])
+    for name in ("a.png", "a.tif"):
+        picture.save(tmp_path / name, exif=tags)
+        assert read_header(tmp_path / name).orientation == orientation
+    with Image.open(tmp_path / "a.png") as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored))
+    for name in ("a.png", "a.tif"):
+        np.testing.assert_array_equal(np.asarray(read_upright(tmp_path / name)), expected)
+
+
+def test_heic_is_read_upright_and_its_damage_is_named(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    ramp = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8)[:, None], (48, 64)[::-1])
+    picture = Image.fromarray(np.dstack([ramp] * 3))  # (64, 48), darker above
+    picture.save(tmp_path / "a.heic", exif=tags.tobytes(), quality=95)  # turned by HEIC's own box "irot"
+    read = np.asarray(read_upright(tmp_path / "a.heic")).astype(int)
+    assert read.shape == (48, 64, 3)
+    assert abs(read - np.asarray(picture.transpose(Image.Transpose.ROTATE_270)).astype(int)).max() < 12
+    (tmp_path / "cut.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"cut\.heic cannot be read"):
+        read_image(tmp_path / "cut.heic")
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.HEIC").touch()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match=r"a\.HEIC is read by pillow_heif.*pip install pillow_heif"):
+        stored_size(tmp_path / "a.HEIC")
 
 
 def test_resizing_is_pillows_bicubic_as_in_the_reference(tmp_path):

@@ -1,11 +1,15 @@
 """The points to start from: files, random ones in the cameras' view, and what is dropped."""
 
+from dataclasses import replace
+
 import numpy as np
 import plyfile
 import pytest
 import torch
+from PIL import Image
 
 from scene.cameras import Camera
+from scene.photographs import Photograph, PixelCache
 from scene.points import (
     COLOURS,
     PointCloud,
@@ -15,6 +19,7 @@ from scene.points import (
     random_in_view,
     read_points,
     save_point_cloud,
+    unprojected,
     visible,
 )
 from tests.scene.models import pose
@@ -85,6 +90,32 @@ def test_cameras_that_share_no_picture_still_get_their_points():
     assert len(points) == 300 and np.isfinite(points.positions).all()
     seen = np.any([visible(each, points.positions)[0] for each in back_to_back], axis=0)
     assert seen.mean() > 0.99
+
+
+def test_a_depth_maps_points_are_seen_where_the_map_has_them(tmp_path):
+    """Each with its pixel's colour; none of masked or transparent pixels, nor more than asked for."""
+    random = np.random.default_rng(0)
+    rgba = random.integers(0, 256, (48, 64, 4), dtype=np.uint8)
+    rgba[..., 3] = 255
+    rgba[:10, :, 3] = 100
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    mask = np.full((48, 64), 255, np.uint8)
+    mask[:, :20] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    shot = Photograph(tmp_path / "a.png", 64, 48, PixelCache(10**6), mask_path=tmp_path / "mask.png")
+    seen = replace(ring()[1], photograph=shot)
+    depth = random.uniform(1, 5, (48, 64)).astype(np.float32)
+    points = unprojected(seen, depth, 10**6)
+    assert len(points) == 38 * 44
+    to_camera, lens = seen.world_to_camera.numpy(), seen.intrinsics.numpy()
+    local = points.positions @ to_camera[:3, :3].T + to_camera[:3, 3]
+    pixels = (local @ lens.T)[:, :2] / local[:, 2:]
+    np.testing.assert_allclose(pixels % 1, 0.5, atol=1e-3)
+    columns, rows = np.floor(pixels).astype(int).T
+    assert rows.min() == 10 and columns.min() == 20 and len(set(zip(rows, columns, strict=True))) == 38 * 44
+    np.testing.assert_allclose(local[:, 2], depth[rows, columns], rtol=1e-5)
+    np.testing.assert_array_equal(points.colours, rgba[rows, columns, :3])
+    assert 300 < len(unprojected(seen, depth, 600)) <= 600
 
 
 def test_known_points_tell_the_depth():

@@ -5,8 +5,9 @@ import pycolmap
 import pytest
 import torch
 
-from scene.dataset import SceneOptions, load_scene
+from scene.dataset import SceneOptions, load_scene, posed_photographs
 from tests.scene.test_colmap import projected
+from utils.errors import Warnings
 
 pytestmark = pytest.mark.data
 
@@ -80,3 +81,35 @@ def test_what_the_training_silhouettes_carve_lies_in_the_test_silhouettes(data_r
     assert len(points) > 1000  # a wrong axis carves nearly everything away
     for camera in scene.test_cameras:
         assert covered(camera, points).mean() > 0.93
+
+
+def test_the_fox_stands_alike_in_a_transforms_json_and_in_a_colmap_model(data_root):
+    """The same photographs, posed by two programs, agree up to a similarity: axes, order, names are right."""
+    posed = [
+        posed_photographs(SceneOptions(source_path=str(data_root / name)), Warnings()).train
+        for name in ("fox", "fox_nerf")
+    ]
+    assert [each.name for each in posed[0]] == [each.name for each in posed[1]]
+    rotations = [np.stack([each.world_to_camera[:3, :3] for each in own]) for own in posed]
+    centres = [
+        np.stack([-each.world_to_camera[:3, :3].T @ each.world_to_camera[:3, 3] for each in own])
+        for own in posed
+    ]
+    first, second = (each - each.mean(axis=0) for each in centres)
+    left, values, right = np.linalg.svd(second.T @ first)  # Umeyama's least squares
+    assert np.linalg.det(left @ right) > 0
+    turn, scale = left @ right, values.sum() / (first**2).sum()
+    apart = np.linalg.norm(scale * first @ turn.T - second, axis=1)
+    assert apart.max() < 0.01 * np.linalg.norm(second, axis=1).mean()
+    between = np.einsum("nij,jk,nlk->nil", rotations[1], turn, rotations[0])
+    angles = np.degrees(np.arccos((np.trace(between, axis1=1, axis2=2) - 1) / 2))
+    assert angles.max() < 1.5
+
+
+def test_the_fox_of_the_transforms_json_is_undistorted(data_root):
+    options = SceneOptions(source_path=str(data_root / "fox_nerf"), eval=True, resolution=4, init_random=100)
+    scene = load_scene(options, seed=0)
+    assert (scene.kind, len(scene.train_cameras), len(scene.test_cameras)) == ("nerfstudio", 43, 7)
+    assert any("photographs of a OPENCV camera are undistorted" in line for line in scene.warnings.lines())
+    for camera in scene.train_cameras:
+        assert camera.own_photograph.pixels().rgb.shape == (camera.height, camera.width, 3)

@@ -3,24 +3,20 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    DPTConfig,
-    DPTForDepthEstimation,
-    DPTImageProcessor,
-)
+from PIL import Image
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from scene.dataset import SceneOptions, load_scene
+from scene.depth_estimation import load_estimator
 from scene.depth_maps import STEPS, load_depth_maps, read_map
 from tests.scene.models import POINTS, observed, pinhole, pose, write_dataset
+from tests.scene.tiny_depth_model import save_tiny_depth_model
 from tests.small_scene import arc_of_cameras
-from tools.make_depths import Options, as_stored, fitted, load_estimator, main
+from tools.make_depths import Options, as_stored, fitted, main
 from utils.errors import UserError, Warnings
 
 NAMES = ["a/1.png", "2.png"]
@@ -28,18 +24,8 @@ NAMES = ["a/1.png", "2.png"]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny DPT of random weights, as transformers saves it."""
-    folder = tmp_path_factory.mktemp("dpt")
-    torch.manual_seed(0)
-    settings: dict[str, Any] = dict(
-        **{"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 16},
-        **{"image_size": 32, "patch_size": 8, "neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8},
-        **{"backbone_out_indices": [0, 1, 2, 3], "reassemble_factors": [4, 2, 1, 0.5]},
-        **{"is_hybrid": False, "head_in_index": -1, "add_projection": False},
-    )
-    DPTForDepthEstimation(DPTConfig(**settings)).save_pretrained(folder)
-    DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    """A tiny DPT of random weights."""
+    return save_tiny_depth_model(tmp_path_factory.mktemp("dpt"))
 
 
 @pytest.fixture
@@ -47,8 +33,6 @@ def dataset(tmp_path: Path) -> Path:
     """Two photographs with something to see in them."""
 
     def noise(number, lens, matrix):
-        from PIL import Image  # noqa: PLC0415
-
         random = np.random.default_rng(number)
         return Image.fromarray(random.integers(0, 256, (lens.height, lens.width, 3), dtype=np.uint8))
 
@@ -60,7 +44,7 @@ def test_maps_and_scales_are_read_by_training(model, dataset):
     scene = load_scene(SceneOptions(source_path=str(dataset)), seed=0)
     maps = load_depth_maps(dataset, "depths", scene.train_cameras, Warnings())
     assert set(maps) == set(NAMES)
-    network = load_estimator(str(model), "cpu")
+    network = load_estimator("model", str(model), "cpu")
     for camera in scene.train_cameras:
         inverse = maps[camera.name].inverse
         assert maps[camera.name].metric and inverse.shape == (48, 64)
@@ -103,7 +87,7 @@ def test_stored_maps_use_all_of_16_bits_and_keep_near_larger(tmp_path):
 
 def test_a_metric_model_is_turned_into_inverse_depth(model):
     picture = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
-    estimate = load_estimator(str(model), "cpu")
+    estimate = load_estimator("model", str(model), "cpu")
     inverse = estimate(picture)
     estimate.metric = True
     expected = 1 / inverse.clamp_min(1e-3 * float(inverse.median()))
@@ -116,6 +100,17 @@ def test_a_blender_dataset_has_maps_and_no_scales(model, small_scene, tmp_path):
     assert len(list((source / "depths").rglob("*.png"))) == 11
     assert not list(source.rglob("depth_params.json"))
     assert read_map(source / "depths" / "train" / "r_0.png").shape == (40, 48)
+
+
+def test_a_single_photograph_has_a_map_and_stays_one(model, tmp_path):
+    random = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(random).save(tmp_path / "a.png")
+    main(Options(source_path=str(tmp_path), model=str(model)))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "depths"}
+    scene = load_scene(SceneOptions(source_path=str(tmp_path)), seed=0)
+    assert scene.kind == "photograph"
+    maps = load_depth_maps(tmp_path, "depths", scene.train_cameras, Warnings())
+    assert not maps["a.png"].metric
 
 
 def test_what_is_there_is_replaced_only_when_asked(model, dataset):

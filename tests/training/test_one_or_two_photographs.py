@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from scene.gaussians import load_ply
+from scene.points import read_points
 from tests.programs import BUSY, run_train
-from tests.scene.models import POINTS, write_dataset
+from tests.scene.models import POINTS, pinhole, write_dataset
 from tests.sds_guidance.fakes import FakePrior
 from tests.small_scene import write_small_scene
 from tests.test_guided_training import GUIDED, with_prior
+from utils.errors import Warnings
 from utils.options import load_settings
 
 ALL = ("--prune_unseen", 20, "--prune_before_surface", 30, "--least_views", 2, "--exposure")
@@ -57,6 +59,29 @@ def test_a_blender_scene_trains_from_as_many_as_it_has(tmp_path, views):
     folder = write_small_scene(tmp_path / "scene", views=views)
     flags = ("--eval", *FEW, "--points", "seen", *ALL)
     assert learned(run_train(folder, tmp_path / "out", *flags), 40) > 0.03
+
+
+def test_one_photograph_without_a_pose_trains_by_itself_and_with_a_depth_map(tmp_path):
+    """The scene's size comes from the points, these from the map, to a scale that is as good as any."""
+    folder = tmp_path / "scene"
+    (folder / "depths").mkdir(parents=True)
+    gradient(0, pinhole(), np.eye(4)).save(folder / "a.png")
+    inverse = np.tile(np.linspace(100, 60000, 64).astype(np.uint16), (48, 1))
+    Image.fromarray(inverse).save(folder / "depths" / "a.png")
+    said, positions = [], []
+    for name, flags in (("alone", ()), ("map", ("--depths", "depths"))):
+        model = run_train(folder, tmp_path / name, *FEW, "--init_random", 300, *flags)
+        assert learned(model, 40) > 0.03
+        said.append((load_settings(model) or {})["scene"])
+        positions.append(read_points(model / "input.ply", Warnings()).positions)
+    assert said[0]["points"] == "300 random points in the photograph's view"
+    assert said[1]["points"] == "192 points at the depths of --depths"  # every fourth pixel either way
+    assert said[0]["kind"] == "photograph" and said[0]["test_photographs"] == []
+    depth = positions[1][:, 2]
+    assert 1 <= depth.min() < depth.max() <= 10.01
+    assert said[1]["extent"] == pytest.approx(1.1 * np.median(np.linalg.norm(positions[1], axis=1)), rel=1e-4)
+    pixel = positions[1][:, 0] / depth  # the map is nearer to the right
+    assert np.corrcoef(pixel, 1 / depth)[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("views", [1, 2])

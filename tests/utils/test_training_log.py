@@ -1,14 +1,17 @@
 """The training log: cut back where a run goes on, and the same numbers for TensorBoard, each once."""
 
+import csv
 import itertools
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.programs import run_train
+from utils.errors import UserError
 from utils.optional_modules import importable
 from utils.training_log import TrainingLog, flatten
 
@@ -68,6 +71,75 @@ def test_a_resumed_run_continues_its_curves_without_what_was_trained_again(tmp_p
     restarted.write(0, loss=7.0)
     restarted.close()
     assert scalars(tmp_path) == {"loss": [(0, 7.0)]}
+
+
+def test_the_table_has_the_numbers_of_the_log(tmp_path):
+    log = TrainingLog(tmp_path)
+    log.write(0, gate="kept", weights=[0.25, 2.0])
+    log.write(10, loss=0.1 + 0.2, gaussians=60)
+    log.write(10, test_psnr=21.5)
+    log.close()
+    with (tmp_path / "log.csv").open() as file:
+        rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    assert rows == [
+        {"iteration": 0, "weights/0": 0.25, "weights/1": 2.0},
+        {"iteration": 10, "loss": 0.1 + 0.2, "gaussians": 60, "test_psnr": 21.5},
+    ]
+
+
+class FakeWandb(ModuleType):
+    """Weights & Biases as far as it is used; keeps what it is told."""
+
+    class Error(Exception):
+        """Its own failures' base."""
+
+    def __init__(self, failure: str = "") -> None:
+        super().__init__("wandb")
+        self.failure, self.finished = failure, False
+        self.settings: dict[str, Any] = {}
+        self.rows: list[dict[str, float]] = []
+        self.axes: list[tuple[str, str]] = []
+        self.log = self.rows.append
+
+    def init(self, **settings: Any) -> "FakeWandb":
+        if self.failure:
+            raise self.Error(self.failure)
+        self.settings = settings
+        return self
+
+    def define_metric(self, name: str, step_metric: str) -> None:
+        self.axes.append((name, step_metric))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_a_training_sends_its_log_to_weights_and_biases(small_scene, tmp_path, monkeypatch):
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    flags = ("--eval", "--iterations", 20, "--test_iterations", 20, "--wandb")
+    run_train(small_scene, tmp_path / "mine", *flags)
+    expected = [
+        {"iteration": row.pop("iteration"), **dict(flatten(row))} for row in read_rows(tmp_path / "mine")
+    ]
+    assert wandb.rows == expected and {"loss", "psnr", "gaussians"} <= expected[0].keys()
+    assert wandb.axes == [("*", "iteration")] and wandb.finished
+    settings = wandb.settings
+    assert settings["name"] == settings["group"] == "mine" and settings["dir"] == str(tmp_path / "mine")
+    assert settings["config"]["iterations"] == 20 and settings["config"]["scene"]["eval"] is True
+
+
+def test_without_an_account_there_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", FakeWandb("api_key not configured (no-tty)"))
+    with pytest.raises(UserError, match=r"^--wandb: .*\(api_key not configured.*wandb login.*offline"):
+        TrainingLog(tmp_path, wandb={})
+
+
+def test_without_the_package_nothing_is_begun(small_scene, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it could not be imported
+    with pytest.raises(UserError, match=r"^--wandb needs the package wandb, .*pip install wandb$"):
+        run_train(small_scene, tmp_path / "model", "--wandb")
+    assert not (tmp_path / "model").exists()
 
 
 def test_nested_values_are_flattened_for_tensorboard():

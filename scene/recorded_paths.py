@@ -1,0 +1,129 @@
+"""Recorded camera paths: the JSON files that view.py writes and render.py follows."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scene.cameras import Camera
+from utils.errors import UserError
+
+FRAMES_PER_SECOND = 30
+MOST_BYTES = 100_000_000  # some hundred thousand frames
+OFF_RIGID = 1e-3  # how much a pose's axes may miss unit length and right angles
+
+FORMAT = '{"fps": 30, "frames": [{"camera_to_world": 4 x 4 numbers, "fov_y_degrees": 50}, ...]}'
+
+
+class RecordedPath(NamedTuple):
+    """A path as someone went it.
+
+    Attributes:
+        cameras: one a picture, at least one; square pixels, the principal point in the middle.
+        frames_per_second: of a video.
+    """
+
+    cameras: list[Camera]
+    frames_per_second: float
+
+
+def read_path(path: Path, width: int, height: int) -> RecordedPath:
+    """The cameras of a recorded path.
+
+    Poses are camera to world in OpenCV axes (x right, y down, z forward), rigid motions; `fov_y_degrees` is
+    the whole picture's height as an angle. `fps` may be missing (30).
+
+    Args:
+        path: the JSON file.
+        width, height: pixels of the pictures.
+
+    Raises:
+        UserError: no such file, or something in it is not as described; the frame is named.
+    """
+    content = _read(path)
+    frames = content.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise UserError(f'{path} has no list "frames" with a frame in it; wanted is {FORMAT}')
+    rate = _number(content.get("fps", FRAMES_PER_SECOND))
+    if not 0 < rate <= 1000:
+        raise UserError(f'{path}: "fps" is {content["fps"]!r}; wanted are pictures a second, up to 1000')
+    return RecordedPath(
+        [_camera(path, index, frame, width, height) for index, frame in enumerate(frames)], rate
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(
+                f"--path: {path} has {path.stat().st_size / 1e6:.0f} MB, more than any path; at most "
+                f"{MOST_BYTES / 1e6:.0f} MB are read"
+            )
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"--path: no file {path}; give `interpolate`, or a path that view.py recorded"
+        ) from None
+    except IsADirectoryError:
+        raise UserError(f"--path: {path} is a folder; wanted is a file {FORMAT}") from None
+    except (ValueError, RecursionError) as problem:
+        raise UserError(f"--path: {path} is not valid JSON ({problem}); wanted is {FORMAT}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"--path: {path} holds a {type(content).__name__}; wanted is {FORMAT}")
+    return content
+
+
+def _camera(path: Path, index: int, frame: Any, width: int, height: int) -> Camera:
+    """The camera of a frame; a `UserError` names the frame and what is wrong with it."""
+    where = f"{path}, frame {index}"
+    if not isinstance(frame, dict) or not {"camera_to_world", "fov_y_degrees"} <= frame.keys():
+        raise UserError(f'{where}: "camera_to_world" or "fov_y_degrees" is missing; wanted is {FORMAT}')
+    angle = _number(frame["fov_y_degrees"])
+    if not 0.1 <= angle <= 179:
+        raise UserError(f'{where}: "fov_y_degrees" is {frame["fov_y_degrees"]!r}; wanted are 0.1 to 179')
+    pose = _matrix(frame["camera_to_world"])
+    if pose is None or not _is_rigid(pose):
+        raise UserError(
+            f'{where}: "camera_to_world" is no rigid motion: wanted are 4 rows of 4 finite numbers, a '
+            "rotation (right-handed, no scale), the position in the last column, and 0 0 0 1 below"
+        )
+    focal = height / (2 * math.tan(math.radians(angle) / 2))
+    return Camera(
+        name=f"{path.stem} {index:05d}",
+        world_to_camera=torch.from_numpy(np.linalg.inv(pose)).float(),
+        intrinsics=torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]),
+        width=width,
+        height=height,
+    )
+
+
+def _number(value: Any) -> float:
+    """The number; not a number for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
+
+
+def _matrix(value: Any) -> NDArray[np.float64] | None:
+    """(4, 4) of lists of numbers, or None for anything else."""
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    if not all(isinstance(row, list) and len(row) == 4 for row in value):
+        return None
+    return np.array([[_number(entry) for entry in row] for row in value])
+
+
+def _is_rigid(pose: NDArray[np.float64]) -> bool:
+    rotation = pose[:3, :3]
+    with np.errstate(over="ignore", invalid="ignore"):  # the file's numbers may be anything
+        square = np.abs(rotation @ rotation.T - np.eye(3)).max() <= OFF_RIGID
+        near = np.isfinite(pose[:3, 3].astype(np.float32)).all()
+    last = np.abs(pose[3] - (0, 0, 0, 1)).max() <= OFF_RIGID
+    return bool(square and near and last) and float(np.linalg.det(rotation)) > 0

@@ -1,0 +1,98 @@
+"""Videos become photographs: of each of so many equal stretches the sharpest frame."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scene.photographs import save_picture
+from scene.structure_from_motion import FEWEST
+from utils.errors import UserError
+
+ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
+EVERY_FRAME_ONCE = ["-fps_mode", "passthrough"]
+JUDGED_WIDTH = 960  # pixels, about; see `sharpness`
+
+
+def write_sharpest_frames(video: Path, count: int, folder: Path) -> list[str]:
+    """Writes the sharpest frame of each of `count` equal stretches of a video as JPEG; returns their names.
+
+    Frames are upright, as players show them. A video of fewer frames gives all it has. Names tell the frame's
+    number, counted from 0.
+
+    Args:
+        video: any file that ffmpeg reads.
+        count: how many frames, at least 3.
+        folder: gets the pictures; is there.
+
+    Raises:
+        UserError: the file is no video, or has fewer than three frames.
+    """
+    total = count_frames(video)
+    stretches = min(count, total)
+
+    def stretch_of(numbered: tuple[int, Image.Image]) -> int:
+        return min(numbered[0] * stretches // total, stretches - 1)
+
+    names = []
+    for _, stretch in itertools.groupby(enumerate(read_frames(video)), stretch_of):
+        number, frame = max(stretch, key=lambda numbered: sharpness(numbered[1]))
+        names.append(f"frame_{number:06d}.jpg")
+        save_picture(frame, folder / names[-1])
+    return names
+
+
+def count_frames(video: Path) -> int:
+    """How many frames a video has, by decoding it.
+
+    Raises:
+        UserError: no video, or fewer than three frames.
+    """
+    if video.suffix.lower() not in ENDINGS:
+        raise UserError(
+            f"{video} is no video ({', '.join(ENDINGS)}); give a video, or the folder of your photographs"
+        )
+    try:
+        total = imageio_ffmpeg.count_frames_and_secs(str(video))[0]
+    except RuntimeError as failure:
+        words = [line for line in str(failure).splitlines() if line and "Error" not in line]
+        raise UserError(
+            f"{video} cannot be read as a video ({words[-1].strip()}); check that it plays, or give the "
+            "folder of your photographs"
+        ) from None
+    if total is None or total < FEWEST:
+        raise UserError(f"{video} has {total or 0} frames; at least {FEWEST} are needed, better 50 or more")
+    return total
+
+
+def read_frames(video: Path) -> Iterator[Image.Image]:
+    """The frames of a video one after another, upright, mode RGB."""
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of videos that are turned
+    frames = imageio_ffmpeg.read_frames(str(video), output_params=EVERY_FRAME_ONCE)
+    size = next(frames)["size"]
+    for frame in frames:
+        yield Image.frombytes("RGB", size, frame)
+
+
+def sharpness(frame: Image.Image) -> float:
+    """Variance of the Laplacian of a picture's grey values (Pech-Pacheco et al. 2000): blur lowers it.
+
+    Large pictures are reduced to about 960 pixels first: averaging takes the sensor's noise out, which would
+    count as sharpness, and blur that does not show there does no harm.
+    """
+    grey = frame.convert("L").reduce(max(frame.width // JUDGED_WIDTH, 1))
+    return float(laplacian(np.asarray(grey)).var()) if min(grey.size) > 2 else 0.0
+
+
+def laplacian(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H - 2, W - 2) float32, the sum of a pixel's four neighbours less four times itself; grey is (H, W)."""
+    values = grey.astype(np.float32)
+    neighbours = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:]
+    return neighbours - 4 * values[1:-1, 1:-1]
