@@ -64,7 +64,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_file(small_scene, tmp_pat
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("scene.gaussians.PlyData.write", full)
+    monkeypatch.setattr("formats.ply.PlyData.write", full)
     with pytest.raises(SystemExit) as end:
         end_program(lambda: run_train(small_scene, tmp_path, "--iterations", 2))
     assert end.value.code == 2

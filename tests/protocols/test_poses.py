@@ -201,7 +201,7 @@ def test_what_has_no_poses_to_find_is_refused_before_anything_runs(small_scene: 
     assert ready.split == (("1.png", "4.png", "7.png"), ("0.png", "8.png")) and "--eval" not in ready.flags
     with pytest.raises(UserError, match=r"2 training photographs of .*/scene; .* need 3 or more"):
         prepare("every8", folder, 2, "train")
-    with pytest.raises(UserError, match="is a Blender dataset"):
+    with pytest.raises(UserError, match="is a blender dataset; only photographs of a COLMAP"):
         prepare("every8", small_scene, 3, "train")
     (folder / "images").rename(folder / "images_8")
     assert prepare("mip360_fsgs", folder, 3, "all").split is None

@@ -47,13 +47,17 @@ def looked_at(
     stage.stop()
 
 
-def ours(stage: Stage) -> torch.Tensor:
-    """What the browser should show, by our renderer."""
+def window(stage: Stage, page: Page) -> Camera:
+    """What the browser's window sees; where that is slow, viser draws fewer pixels and scales them up."""
     (client,) = stage.server.get_clients().values()
-    camera = pinhole(key_frame(client.camera), client.camera.image_width, client.camera.image_height)
+    return pinhole(key_frame(client.camera), *page.evaluate("[innerWidth, innerHeight]"))
+
+
+def ours(stage: Stage, page: Page) -> torch.Tensor:
+    """What the browser should show, by our renderer."""
     with torch.no_grad():
         return render(
-            camera,
+            window(stage, page),
             stage.model.gaussians,
             sh_degree=0,
             background=stage.around.background,
@@ -65,7 +69,7 @@ def likeness(stage: Stage, page: Page, path: Path) -> float:
     """PSNR, dB, between the browser's window and our rendering, where nothing covers it."""
     page.screenshot(path)
     shown = image_tensor(np.asarray(Image.open(path).convert("RGB")))
-    wanted = ours(stage)
+    wanted = ours(stage, page)
     assert shown.shape == wanted.shape
     return psnr(shown[:, *FREE], wanted[:, *FREE].clamp(0, 1))
 
@@ -89,7 +93,7 @@ def test_the_browser_draws_the_model_and_hides_the_cameras(looked_at, tmp_path):
     eventually(stage.server.get_clients)
     eventually(lambda: is_open(page, "Cameras"))
     page.click_on("input[type=checkbox]")
-    eventually(lambda: likeness(stage, page, tmp_path / "shown.png") > 30)
+    eventually(lambda: likeness(stage, page, tmp_path / "shown.png") > 28)
     page.click_on("input[type=checkbox]")
     eventually(lambda: likeness(stage, page, tmp_path / "cameras.png") < 25)
 
@@ -98,13 +102,13 @@ def test_a_click_on_a_photograph_goes_to_its_camera(looked_at, tmp_path):
     stage, page, cameras = looked_at
     (client,) = stage.server.get_clients().values()
     camera = next(camera for camera in cameras[1:] if camera.name.endswith("r_3"))
-    window = pinhole(key_frame(client.camera), client.camera.image_width, client.camera.image_height)
+    view = window(stage, page)
     middle = camera.position + 0.05 * stage.reach * camera.world_to_camera[2, :3]
-    seen = window.intrinsics @ (window.world_to_camera[:3, :3] @ middle + window.world_to_camera[:3, 3])
+    seen = view.intrinsics @ (view.world_to_camera[:3, :3] @ middle + view.world_to_camera[:3, 3])
     x, y = (seen[:2] / seen[2]).tolist()
     page.click(x, y)
     eventually(lambda: np.allclose(client.camera.position, camera.position, atol=1e-4))
-    eventually(lambda: likeness(stage, page, tmp_path / "there.png") > 30)
+    eventually(lambda: likeness(stage, page, tmp_path / "there.png") > 28)
 
 
 def test_closing_the_browser_leaves_nothing_behind(looked_at, capfd):
