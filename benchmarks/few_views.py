@@ -135,7 +135,7 @@ def asked(name: str, options: Options) -> Part:
 
 def evaluation(part: Part, options: Options) -> full_eval.Options:
     """full_eval.py's options for a part."""
-    data = Path(options.data).absolute()
+    data = Path(options.data).resolve()
     net, *weights = lpips_flags(data)[1::2]
     return full_eval.Options(
         data=str(data),
