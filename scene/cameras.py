@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -72,3 +74,20 @@ class Camera:
             world_to_camera=self.world_to_camera.to(device),
             intrinsics=self.intrinsics.to(device),
         )
+
+
+def camera_of_view(
+    name: str, camera_to_world: NDArray[np.float64], fov_y_degrees: float, width: int, height: int
+) -> Camera:
+    """A camera with square pixels and the principal point in the middle, without a photograph.
+
+    Args:
+        name: any label.
+        camera_to_world: (4, 4), a rigid motion, OpenCV axes.
+        fov_y_degrees: the picture's full height as an angle.
+        width, height: pixels.
+    """
+    focal = height / 2 / math.tan(math.radians(fov_y_degrees) / 2)
+    intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    world_to_camera = torch.from_numpy(np.linalg.inv(camera_to_world)).float()
+    return Camera(name, world_to_camera, intrinsics, width, height)

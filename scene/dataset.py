@@ -320,14 +320,7 @@ def start_points(
         side = f"[-{BLENDER_HALF_SIDE}, {BLENDER_HALF_SIDE}]"
         return points, f"{len(points)} random points in the cube {side}^3"
 
-    observed = posed.observed or NOT_OBSERVED
-    chosen, what = np.ones(len(observed.positions), bool), "SfM points"
-    if dense or ((options.n_views or options.split) and options.points == "seen"):
-        chosen = observed.observations([camera.name for camera in cameras]) >= min(2, len(cameras))
-        what = f"SfM points seen in at least two of the {len(cameras)} training photographs"
-        if len(cameras) == 1:
-            what = "SfM points seen in the training photograph (others, which do not train, told their depth)"
-    points = finite_points(observed.positions[chosen], observed.colours[chosen], "SfM points", warnings)
+    points, what = observed_points(posed, options, cameras, warnings)
     if len(cameras) == 1 and not len(points):
         points = random_in_view(cameras, options.init_random, points, seed)
         return points, f"{len(points)} random points in the photograph's view"
@@ -347,6 +340,21 @@ def start_points(
         f"only {len(points)} {what}: {options.init_random} random ones in the cameras' view are added"
     )
     return points + added, f"{len(points)} {what} and {more}"
+
+
+def observed_points(
+    posed: Posed, options: SceneOptions, cameras: Sequence[Camera], warnings: Warnings
+) -> tuple[PointCloud, str]:
+    """The SfM points that `options.points` asks for, and what they are; none of a dataset without."""
+    observed = posed.observed or NOT_OBSERVED
+    chosen, what = np.ones(len(observed.positions), bool), "SfM points"
+    few = options.n_views or options.split
+    if options.points == "dense" or (few and options.points == "seen"):
+        chosen = observed.observations([camera.name for camera in cameras]) >= min(2, len(cameras))
+        what = f"SfM points seen in at least two of the {len(cameras)} training photographs"
+        if len(cameras) == 1:
+            what = "SfM points seen in the training photograph (others, which do not train, told their depth)"
+    return finite_points(observed.positions[chosen], observed.colours[chosen], "SfM points", warnings), what
 
 
 def scene_extent(cameras: Sequence[Camera], points: PointCloud, warnings: Warnings) -> float:

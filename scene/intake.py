@@ -12,11 +12,10 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from scene.photographs import HEIC, read_header, read_upright, save_picture, stored_size
+from scene.photographs import PHOTOGRAPHS, read_header, read_upright, save_picture, stored_size
 from scene.structure_from_motion import FEWEST
 from utils.errors import UserError, Warnings
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", *HEIC)
 LOSSY = ("JPEG", "MPO", "HEIF", "WEBP")  # written again as JPEG; the other formats as PNG
 SUFFIXES = {".jpg": (".jpg", ".jpeg"), ".png": (".png",)}
 RIM = 9  # pixels: where a photograph is cut out, features less than half of this inside are left out too
@@ -56,14 +55,14 @@ def find_photographs(source: Path) -> tuple[Path, list[Path]]:
     files = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS
+        if path.suffix.lower() in PHOTOGRAPHS
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if len(files) < FEWEST:
         endings = sorted({path.suffix or path.name for path in folder.iterdir()})
         raise UserError(
-            f"{folder} has {len(files)} photographs ({', '.join(ENDINGS)}; found: "
+            f"{folder} has {len(files)} photographs ({', '.join(PHOTOGRAPHS)}; found: "
             f"{', '.join(endings[:8]) or 'nothing'}); at least {FEWEST} are needed, better 20 or "
             "more; of a video give the file itself"
         )

@@ -4,12 +4,11 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
+from scene.photographs import PHOTOGRAPHS, VIDEOS
 from scene.single import single_photograph
 from utils.errors import UserError
 
 Kind = Literal["colmap", "blender", "nerfstudio", "photograph"]
-PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".heic", ".heif")
-VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 
 
 def scene_kind(source: Path) -> Kind:

@@ -24,6 +24,8 @@ from utils.errors import UserError
 from utils.optional_modules import optional_module
 
 HEIC = (".heic", ".heif")
+PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", *HEIC)  # what convert.py takes in
+VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
 ORIENTATION = 0x0112  # the EXIF tag
 EXIF_PART = 0x8769  # where EXIF keeps what photographs alone have
 LENS_TAGS = (0x920A, 0xA405)  # focal length in mm, and what it would be on 35 mm film

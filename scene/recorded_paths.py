@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from scene.cameras import Camera
+from scene.cameras import Camera, camera_of_view
 from utils.errors import UserError
 
 FRAMES_PER_SECOND = 30
@@ -91,14 +90,7 @@ def _camera(path: Path, index: int, frame: Any, width: int, height: int) -> Came
             f'{where}: "camera_to_world" is no rigid motion: wanted are 4 rows of 4 finite numbers, a '
             "rotation (right-handed, no scale), the position in the last column, and 0 0 0 1 below"
         )
-    focal = height / (2 * math.tan(math.radians(angle) / 2))
-    return Camera(
-        name=f"{path.stem} {index:05d}",
-        world_to_camera=torch.from_numpy(np.linalg.inv(pose)).float(),
-        intrinsics=torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]),
-        width=width,
-        height=height,
-    )
+    return camera_of_view(f"{path.stem} {index:05d}", pose, angle, width, height)
 
 
 def _number(value: Any) -> float:

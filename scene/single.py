@@ -8,11 +8,10 @@ import numpy as np
 import pycolmap
 
 from scene.fitting import UPRIGHT
-from scene.photographs import EXIF_PART, read_header, stored_size
+from scene.photographs import EXIF_PART, PHOTOGRAPHS, read_header, stored_size
 from scene.source import PosedPhotograph
 from utils.errors import UserError, Warnings
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".heic", ".heif")
 DIAGONAL = math.hypot(36.0, 24.0)  # mm, of the film that EXIF's equivalent focal length refers to
 FOCAL_LENGTHS = (4.0, 5000.0)  # mm on that film; what lies beyond is no lens
 DEFAULT_FOCAL = 1.2  # times the longer side, as COLMAP supposes: 45 degrees across it
@@ -22,7 +21,7 @@ EQUIVALENT = 0xA405  # the EXIF tag FocalLengthIn35mmFilm
 def single_photograph(folder: Path) -> Path | None:
     """The one picture of a folder, or of images/ in it, where that is there; None for none or several."""
     inside = folder / "images" if (folder / "images").is_dir() else folder
-    pictures = [path for path in inside.iterdir() if path.suffix.lower() in ENDINGS and path.is_file()]
+    pictures = [path for path in inside.iterdir() if path.suffix.lower() in PHOTOGRAPHS and path.is_file()]
     return pictures[0] if len(pictures) == 1 else None
 
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from scene.photographs import save_picture
+from scene.photographs import VIDEOS, save_picture
 from scene.structure_from_motion import FEWEST
 from utils.errors import UserError
+from utils.images import laplacian
 
-ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
 EVERY_FRAME_ONCE = ["-fps_mode", "passthrough"]
 JUDGED_WIDTH = 960  # pixels, about; see `sharpness`
 
@@ -55,9 +54,9 @@ def count_frames(video: Path) -> int:
     Raises:
         UserError: no video, or fewer than three frames.
     """
-    if video.suffix.lower() not in ENDINGS:
+    if video.suffix.lower() not in VIDEOS:
         raise UserError(
-            f"{video} is no video ({', '.join(ENDINGS)}); give a video, or the folder of your photographs"
+            f"{video} is no video ({', '.join(VIDEOS)}); give a video, or the folder of your photographs"
         )
     try:
         total = imageio_ffmpeg.count_frames_and_secs(str(video))[0]
@@ -89,10 +88,3 @@ def sharpness(frame: Image.Image) -> float:
     """
     grey = frame.convert("L").reduce(max(frame.width // JUDGED_WIDTH, 1))
     return float(laplacian(np.asarray(grey)).var()) if min(grey.size) > 2 else 0.0
-
-
-def laplacian(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H - 2, W - 2) float32, the sum of a pixel's four neighbours less four times itself; grey is (H, W)."""
-    values = grey.astype(np.float32)
-    neighbours = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:]
-    return neighbours - 4 * values[1:-1, 1:-1]

@@ -22,6 +22,13 @@ def image_pixels(image: Tensor) -> NDArray[np.uint8]:
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
+def laplacian(grey: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H - 2, W - 2) float32, the sum of a pixel's four neighbours less four times itself; grey is (H, W)."""
+    values = grey.astype(np.float32)
+    neighbours = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:]
+    return neighbours - 4 * values[1:-1, 1:-1]
+
+
 def write_png(path: Path, image: Tensor) -> None:
     """Writes a (3, H, W) image in [0, 1] as an 8-bit PNG, whole."""
     write_pixels(path, image_pixels(image))

@@ -11,7 +11,7 @@ from torch import Tensor
 from viser import CameraHandle, ClientHandle
 
 from scene.camera_paths import focus_distances
-from scene.cameras import Camera
+from scene.cameras import Camera, camera_of_view
 from utils.errors import UserError
 from viewer.paths import KeyFrame
 
@@ -49,10 +49,7 @@ def key_frame_of(camera: Camera) -> KeyFrame:
 
 def pinhole(frame: KeyFrame, width: int, height: int) -> Camera:
     """The camera of a key frame for a picture of so many pixels, which are square."""
-    focal = height / 2 / math.tan(math.radians(frame.fov_y_degrees) / 2)
-    intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    world_to_camera = torch.from_numpy(np.linalg.inv(frame.camera_to_world)).float()
-    return Camera("browser", world_to_camera, intrinsics, width, height)
+    return camera_of_view("browser", frame.camera_to_world, frame.fov_y_degrees, width, height)
 
 
 def move_to(client: ClientHandle, frame: KeyFrame, distance: float, aspect: float | None = None) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scene.cameras import Camera
 from scene.photographs import Pixels
+from utils.images import laplacian
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # of linear sRGB, ITU-R BT.709
 DARKEST, BRIGHTEST = 8, 247  # bytes; what lies beyond may be cut off and tells no exposure
@@ -111,8 +112,7 @@ def _detail(grey: NDArray[np.float32], counts: NDArray[np.bool_]) -> float:
     around += [each[::-1] for each in around]
     middle = (slice(1, -1), slice(1, -1))
     inner = np.logical_and.reduce([counts[middle], *(counts[each] for each in around)])
-    laplacian = 4 * grey[middle] - sum(grey[each] for each in around)
-    return float(laplacian[inner].var()) if inner.any() else float("nan")
+    return float(laplacian(grey)[inner].var()) if inner.any() else float("nan")
 
 
 def _halved(

@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from scene.kinds import scene_kind
+from scene.photographs import VIDEOS
 from utils.errors import UserError
 
 
@@ -45,6 +46,12 @@ def test_photographs_without_poses_are_offered_the_exact_command(tmp_path, insid
 def test_a_video_is_offered_the_command_too(tmp_path):
     touch(tmp_path, "walk.MP4")
     assert f"`python convert.py -s {tmp_path}/walk.MP4`" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("ending", VIDEOS)
+def test_every_video_that_convert_takes_is_offered_to_it(ending, tmp_path):
+    (tmp_path / f"walk{ending}").touch()
+    assert f"`python convert.py -s {tmp_path}/walk{ending}`" in refusal(tmp_path)
 
 
 def test_datasets_one_folder_below_are_named(tmp_path):

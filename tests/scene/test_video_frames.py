@@ -8,8 +8,9 @@ import pytest
 import scipy.ndimage
 from PIL import Image, ImageFilter
 
-from scene.video_frames import count_frames, laplacian, read_frames, sharpness, write_sharpest_frames
+from scene.video_frames import count_frames, read_frames, sharpness, write_sharpest_frames
 from utils.errors import UserError
+from utils.images import laplacian
 from utils.video import write_video
 
 SIZE = (96, 64)
