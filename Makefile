@@ -19,16 +19,18 @@ DEMO_MODELS := $(DEMO)/unguided $(DEMO_GUIDED)
 TRAIN_DEMO := $(BIN)/python train.py -s examples/still_life --eval --n_views $(DEMO_VIEWS) \
 	--iterations $(DEMO_ITERATIONS) --test_iterations $(DEMO_ITERATIONS) --preset reference --overwrite
 
-.PHONY: help demo test test-fast test-browser regression proof proof-quick lint clean
+.PHONY: help demo test test-fast test-browser regression few-views proof proof-quick tables lint clean
 
 help:
 	@echo "make demo       set up, train on six photographs of the example scene, show the result on a page"
 	@echo "make test       set up, check style and types, run all tests"
 	@echo "make test-fast  the tests without the slow ones"
-	@echo "make test-browser the viewers in chromium, headless (skipped, with the reason, where there is none)"
+	@echo "make test-browser the viewers and pages in chromium, headless (skipped, with the reason, where there is none)"
 	@echo "make regression the published figures of the fern (40 minutes; ../shared/data)"
+	@echo "make few-views  the tables of docs/few-views.md: what the base brings (hours; goes on where it was stopped)"
 	@echo "make proof      the tables of docs/results.md: does a prior help? (hours; goes on where it was stopped)"
 	@echo "make proof-quick the same in minutes, with figures that mean nothing: whether all of it works"
+	@echo "make tables     both of them, after saying how long they will take"
 	@echo "make clean      remove the demo's output"
 
 $(VENV)/installed: requirements.txt constraints.txt
@@ -70,12 +72,21 @@ test-browser: $(VENV)/installed-dev
 regression: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m long
 
+# make FEW_VIEWS=--plan_only few-views says how long it will take; FEW_VIEWS="--parts base --seeds 0" does a part.
+few-views: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/few_views.py --docs docs/few-views.md --pictures docs/few_views.jpg $(FEW_VIEWS)
+
 # make PROOF=--plan_only proof says how long it will take; PROOF="--parts core --seeds 0" does a part.
 proof: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/proof.py --docs docs/results.md $(PROOF)
 
 proof-quick: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/proof.py --quick $(PROOF)
+
+tables: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/few_views.py --plan_only $(FEW_VIEWS)
+	$(BIN)/python benchmarks/proof.py --plan_only $(PROOF)
+	$(MAKE) few-views proof
 
 clean:
 	rm -rf output/demo

@@ -1,13 +1,15 @@
 """Photographs or a video become a posed dataset: `images/` and `sparse/0/`, as train.py reads it.
 
     python convert.py -s photographs
-    python train.py -s photographs-posed -m output/mine
+    python train.py -s photographs-posed -m output/mine --lambda_sds 0
 
 Structure from motion by pycolmap alone, on the CPU: SIFT features, matches, incremental mapping, the largest
 model kept, photographs undistorted to PINHOLE cameras. docs/capture.md says how to take them.
 """
 
 import importlib.metadata
+import os
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,11 +19,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scene.intake import find_photographs, look_at, said_of, take_in
 from scene.photographs import stored_size
-from scene.posed_dataset import write_dataset
-from scene.registration import grouped, nothing_registered, registered, why_missing
-from scene.structure_from_motion import (
+from sfm.intake import find_photographs, look_at, said_of, take_in
+from sfm.posed_dataset import write_dataset
+from sfm.reconstruction import (
     FEWEST,
     add_features,
     find_models,
@@ -29,8 +30,9 @@ from scene.structure_from_motion import (
     read_models,
     sequential_pairs,
 )
-from scene.video_frames import write_sharpest_frames
-from scene.work_folder import finished, work_folder
+from sfm.registration import grouped, nothing_registered, registered, why_missing
+from sfm.video_frames import write_sharpest_frames
+from sfm.work_folder import finished, work_folder
 from utils.errors import UserError, demand, run_program
 from utils.options import parse, to_plain
 
@@ -72,7 +74,7 @@ class Options:
     copies: tuple[int, ...] = ()
     """Also smaller photographs: 2 4 makes images_2/ and images_4/ of half and a quarter of the size."""
     seed: int = 0
-    """Of the random samples in matching and mapping, at least 0."""
+    """Of the random samples in matching and mapping, 0 to 2147483647."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,8 @@ def main(options: Options) -> None:
     """
     check(options)
     started = time.perf_counter()
-    source = Path(options.source_path).expanduser().absolute()
-    output = source.with_name(f"{source.stem if source.is_file() else source.name}-posed")
-    if options.output_path:
-        output = Path(options.output_path).expanduser().absolute()
+    source = absolute(options.source_path)
+    output = absolute(options.output_path or beside(source))
     for taken in (output / name for name in ("images", "sparse", *(f"images_{n}" for n in options.copies))):
         if taken.exists() or (output.exists() and not output.is_dir()):
             raise UserError(f"{taken} would be overwritten or has no place; give another --output_path")
@@ -116,6 +116,16 @@ def main(options: Options) -> None:
         f"{conversion.points} points, mean reprojection error {conversion.error:.2f} pixels, "
         f"{time.perf_counter() - started:.0f} s; the dataset is {output}"
     )
+
+
+def absolute(path: str) -> Path:
+    """The path from the root, without `.` and `..`, with links left as they are."""
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  (Path has no such thing)
+
+
+def beside(source: Path) -> str:
+    """Where the dataset of a folder or a video goes by default."""
+    return str(source.parent / f"{source.stem if source.is_file() else source.name}-posed")
 
 
 def check(options: Options) -> None:
@@ -132,7 +142,7 @@ def check(options: Options) -> None:
         f"{', '.join(CAMERA_MODELS)}; others have no pinhole equivalent, which train.py needs",
     )
     demand(all(2 <= n <= 16 for n in options.copies), "copies", options.copies, "whole numbers from 2 to 16")
-    demand(options.seed >= 0, "seed", options.seed, "0 or more")
+    demand(0 <= options.seed < 2**31, "seed", options.seed, "0 to 2147483647")
 
 
 def convert(source: Path, output: Path, options: Options) -> Conversion:
@@ -212,7 +222,7 @@ def put_in_place(posed: Path, output: Path) -> None:
         posed.rename(output)
         return
     for part in sorted(posed.iterdir(), key=lambda part: part.name == "sparse"):
-        part.rename(output / part.name)
+        shutil.move(part, output / part.name)  # a copy, where the folder is on another disk
 
 
 def _asked(files: Iterable[Path], options: Options) -> dict[str, object]:
@@ -224,7 +234,8 @@ def _asked(files: Iterable[Path], options: Options) -> dict[str, object]:
 def _take_frames(video: Path, count: int, into: Path) -> None:
     (into / "images").mkdir()
     names = write_sharpest_frames(video, count, into / "images")
-    print(f"took {len(names)} frames, from {names[0]} to {names[-1]}")
+    fewer = f"; --frames {count} wants more than it has" * (len(names) < count)
+    print(f"took {len(names)} frames, from {names[0]} to {names[-1]}{fewer}")
 
 
 def _pairs(names: list[str], options: Options, kind: str) -> list[tuple[str, str]]:

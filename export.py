@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import tyro
 
-from formats.compressed_ply import pack_compressed
+from formats.compressed_ply import degree_in_use, pack_compressed
 from formats.files import SUFFIXES, format_of, read_splats
 from formats.page import View, page
 from formats.ply import write_ply
@@ -92,7 +92,7 @@ def main(options: Options) -> None:
     warnings.show()
     for each, target in targets.items():
         write(splats, each, target, options)
-        degree = 0 if each == "splat" else splats.sh_degree
+        degree = {"splat": 0, "compressed_ply": degree_in_use(splats)}.get(each, splats.sh_degree)
         sizes = [f"{path.stat().st_size / 1e6:.1f} MB" for path in (source, target)]
         print(f"{target}: {len(splats):,} Gaussians, SH degree {degree}, {sizes[1]} from {sizes[0]}")
 

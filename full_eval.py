@@ -18,7 +18,7 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,6 +90,8 @@ class Options:
     """As train.py has it."""
     output: str = "output/eval"
     """Folder of the models, records and tables."""
+    plan_only: bool = False
+    """Check all flags and data, say how many cells are done and how long the rest takes, and stop."""
     from_: Annotated[str, tyro.conf.arg(name="from")] = ""
     """A results.json, or a cell's record: run a cell of it again and compare, instead of all the above."""
     cell: str = ""
@@ -103,6 +105,8 @@ class Options:
         demand(self.baseline in ("", *self.variants), "baseline", self.baseline, f"one of {names}")
         iterations = self.reference_iterations
         demand(iterations >= 0, "reference_iterations", iterations, "0 (none) or more")
+        if self.lpips_weights and not Path(self.lpips_weights).is_file():
+            raise UserError(f"--lpips_weights {self.lpips_weights}: there is no such file; check the path")
         demand(self.jobs >= 1, "jobs", self.jobs, "1 or more")
         demand(self.memory >= 0, "memory", self.memory, "0 (most of the machine's) or more gigabytes")
         if self.engine == "ray" and self.memory:
@@ -114,7 +118,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Runs the cells that are missing, writes the tables after each, and prints them.
+    """Says how long the missing cells take, runs them, writes the tables after each, and prints them.
 
     Raises:
         UserError: a flag or the data cannot be used, which is found before the first cell runs; or cells
@@ -122,19 +126,20 @@ def main(options: Options) -> None:
     """
     options.check()
     if options.from_:
-        record = recorded(Path(options.from_), options.cell)
-        print(reproduce(record, Path(options.output).absolute() / "again"), end="")
+        asked = recorded(Path(options.from_), options.cell)
+        print(reproduce(asked, Path(options.output).absolute() / "again"), end="")
         return
     cells = planned(options)
     output = Path(options.output).absolute()
-    found = {cell: known_record(output, cell) for cell in cells}
+    found = {cell: record for cell in cells if (record := known_record(output, cell))}
+    missing = [cell for cell in cells if cell not in found]
     visibility = Visibility(output, options.reference_iterations, options.device)
-    records = {cell: visibility.added(cell, record) for cell, record in found.items() if record}
-    missing = [cell for cell in cells if cell not in records]
+    time_left = left([*missing, *visibility.missing_models(cells)], found, options)
+    print(f"{len(cells)} cells, {len(found)} of them done; the rest takes {time_left}", flush=True)
+    if options.plan_only:
+        return
+    records = {cell: visibility.added(cell, record) for cell, record in found.items()}
     failures: dict[Cell, UserError] = {}
-    print(
-        f"{len(cells)} cells, {len(records)} of them done; the others take {left(missing, records, options)}"
-    )
 
     def done(cell: Cell, result: dict[str, Any] | UserError) -> None:
         missing.remove(cell)
@@ -145,7 +150,8 @@ def main(options: Options) -> None:
             records[cell] = visibility.added(cell, result)
             write_tables(cells, records, options)
             psnr = f"{result['scores']['PSNR']:.2f} dB in {shown_time(result['process_seconds'])}"
-            more = f"; {len(missing)} to go, {left(missing, records, options)}" if missing else ""
+            rest = [*missing, *visibility.missing_models(cells)]
+            more = f"; {len(missing)} to go, {left(rest, records, options)}" if missing else ""
             print(f"{cell.name}: {psnr}{more}", flush=True)
 
     run_missing(list(missing), done, records, output, options)
@@ -214,31 +220,30 @@ def planned(options: Options) -> list[Cell]:
         for views in options.views or rules.views
     }
     cells = []
-    for seed in dict.fromkeys(options.seeds):
-        for (scene, views), ready in prepared.items():
-            for variant in dict.fromkeys(options.variants):
-                own = variants.words_of(variant, scene)
-                flags = [*ready.flags, *own, *shlex.split(options.train_flags)]
-                chosen = checked(flags, scenes[scene], ready.split and len(ready.split[0]))
-                cells.append(
-                    Cell(
-                        protocol=options.protocol,
-                        scene=scene,
-                        views=views,
-                        variant=variant,
-                        seed=seed,
-                        source=str(scenes[scene]),
-                        flags=tuple(flags),
-                        split=ready.split,
-                        random_start=rules.random_start,
-                        metrics_flags=tuple(metrics_flags),
-                        iterations=chosen.iterations,
-                        guided=chosen.guidance.lambda_sds > 0,
-                        pixels=ready.pixels,
-                        pose_source=options.pose_source,
-                    )
+    for (scene, views), ready in prepared.items():
+        for variant in dict.fromkeys(options.variants):
+            own = variants.words_of(variant, scene)
+            flags = [*ready.flags, *own, *shlex.split(options.train_flags)]
+            chosen = checked(flags, scenes[scene], ready.split and len(ready.split[0]))
+            cells.append(
+                Cell(
+                    protocol=options.protocol,
+                    scene=scene,
+                    views=views,
+                    variant=variant,
+                    seed=options.seeds[0],
+                    source=str(scenes[scene]),
+                    flags=tuple(flags),
+                    split=ready.split,
+                    random_start=rules.random_start,
+                    metrics_flags=tuple(metrics_flags),
+                    iterations=chosen.iterations,
+                    guided=chosen.guidance.lambda_sds > 0,
+                    pixels=ready.pixels,
+                    pose_source=options.pose_source,
                 )
-    return cells
+            )
+    return [replace(cell, seed=seed) for seed in dict.fromkeys(options.seeds) for cell in cells]
 
 
 def checked(flags: Sequence[str], source: Path, photographs: int | None = None) -> TrainOptions:
@@ -258,7 +263,7 @@ def checked(flags: Sequence[str], source: Path, photographs: int | None = None) 
 
 
 def left(missing: Sequence[Cell], records: dict[Cell, dict[str, Any]], options: Options) -> str:
-    """How long the missing cells will take, in words."""
+    """How long the missing cells and reference models will take, in words."""
     seconds = sum(estimated_seconds(cell, records) for cell in missing) / options.jobs
     rest = "by the finished ones" if records else "by a rule of thumb for two cores"
     return f"about {shown_time(seconds)} {rest}"

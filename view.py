@@ -15,6 +15,7 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 import tyro
@@ -66,7 +67,7 @@ def main(options: Options) -> None:
     """Shows the model until Ctrl-C."""
     options.check()
     demand_free(options.host, options.port, "port")
-    say = (lambda *_: None) if options.quiet else print
+    say = (lambda *_: None) if options.quiet else partial(print, flush=True)
     warnings = Warnings()
     model_path, white = options.model_path, options.white_background
     model, antialiased, folder = load_model(options.file, model_path, options.iteration, warnings)

@@ -1,6 +1,7 @@
 """What the base for few photographs brings, and each of its parts: trainings and tables.
 
-    python benchmarks/few_views.py --docs docs/few-views.md
+    python benchmarks/few_views.py --docs docs/few-views.md --pictures docs/few_views.jpg
+    python benchmarks/few_views.py --plan_only
     python benchmarks/few_views.py --parts ablation --seeds 0 1
     python benchmarks/few_views.py -r 2 --iterations 7000 --output output/few_views_7000
 
@@ -27,7 +28,9 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 # isort: split
 
 import full_eval
+from benchmarks.guidance_pictures import grid, held_out_scores, labelled_view, save_jpeg
 from benchmarks.measured import fill
+from benchmarks.parts import planned_time, run_parts
 from benchmarks.programs import lpips_flags
 from protocols.cells import Cell, known_record
 from utils.errors import UserError, run_program
@@ -98,29 +101,33 @@ class Options:
     """As full_eval.py has it."""
     output: str = "output/few_views"
     """Folder of the cells and report.md; another one for other settings."""
+    plan_only: bool = False
+    """Say what would be run and how long it will take, by what is done, and stop."""
     docs: str = ""
     """A page whose blocks of measured tables are filled; empty: none."""
+    pictures: str = ""
+    """A JPEG of a held-out view of each scene, of the fewest photographs and the lowest seed; empty: none."""
 
 
 def main(options: Options) -> None:
-    """Runs the cells that are missing and writes the tables.
+    """Runs the cells that are missing and writes the tables and the pictures.
 
     Raises:
         UserError: a flag or the data cannot be used; or cells failed: they are named when others are done.
     """
-    failures = []
-    for name in options.parts:
-        print(f"part {name}", flush=True)
-        try:
-            full_eval.main(evaluation(asked(name, options), options))
-        except UserError as failure:
-            failures.append(f"{name}: {failure}")
+    evaluations = {name: evaluation(asked(name, options), options) for name in options.parts}
+    print(planned_time(evaluations), flush=True)
+    if options.plan_only:
+        return
+    failures = run_parts(evaluations)
     found = blocks(options)
     write_text(Path(options.output) / "report.md", "\n".join(found.values()))
     print("\n".join(found.values()))
     if options.docs:
         for block, text in found.items():
             fill(Path(options.docs), block, text)
+    if options.pictures:
+        save_pictures(options)
     if failures:
         raise UserError("\n".join(failures))
 
@@ -159,9 +166,7 @@ def blocks(options: Options) -> dict[str, str]:
     tables: dict[str, list[str]] = {"measured base": [], "measured ablation": []}
     for name in PARTS:
         part = asked(name, options)
-        cells = full_eval.planned(evaluation(part, options))
-        found = {cell: known_record(Path(options.output).absolute(), cell) for cell in cells}
-        records = {cell: record for cell, record in found.items() if record}
+        records = finished(part, options)
         for views in part.views:
             its = {cell: record for cell, record in records.items() if cell.views == views}
             if not {cell.variant for cell in its} - ({"base"} if name == "ablation" else set()):
@@ -176,6 +181,42 @@ def blocks(options: Options) -> dict[str, str]:
                 text = f"**{count}**, {how}:\n\n{markdown_table(HEADER, base_rows(its, part))}"
                 tables["measured base"].append(text)
     return {block: "\n".join(texts) or "Not yet.\n" for block, texts in tables.items()}
+
+
+def finished(part: Part, options: Options) -> Records:
+    """The records of a part's cells that are done.
+
+    Raises:
+        UserError: the data cannot be used, or there is a cell of other flags.
+    """
+    cells = full_eval.planned(evaluation(part, options))
+    found = {cell: known_record(Path(options.output).absolute(), cell) for cell in cells}
+    return {cell: record for cell, record in found.items() if record}
+
+
+def save_pictures(options: Options) -> None:
+    """Writes a sheet with a row for each scene whose cells are done: a photograph and the models' renderings.
+
+    The view is the one where plain, dense has its median PSNR: neither the easiest nor the hardest. Where no
+    scene is done nothing is written.
+
+    Raises:
+        UserError: as `finished`, or pictures of a finished cell are not there any more.
+    """
+    part = asked("base", options)
+    views, seed = min(part.views), min(part.seeds)
+    models: dict[str, dict[str, Path]] = {}
+    for cell in finished(replace(part, views=(views,), seeds=(seed,)), options):
+        models.setdefault(cell.scene, {})[cell.variant] = Path(options.output) / cell.name
+    rows = []
+    for scene, by_variant in models.items():
+        if set(by_variant) == set(part.variants):
+            scores = held_out_scores(by_variant["plain_dense"])
+            view = sorted(scores, key=scores.__getitem__)[len(scores) // 2]
+            shown = {variant.replace("_", ", "): by_variant[variant] for variant in part.variants}
+            rows.append(labelled_view(shown, view, f"{scene}, held out"))
+    if rows:
+        save_jpeg(Path(options.pictures), grid(rows))
 
 
 HEADER = ["scene", "plain", "plain, dense", "base", "base less plain, dense", "SSIM", "SSIM, less"]

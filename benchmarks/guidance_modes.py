@@ -7,6 +7,10 @@ Runs train.py (through `passes.py`, which counts), render.py and metrics.py as a
 other (or some at a time, with --jobs), and prints a table. A run whose figures lie in the output folder
 already is not repeated. What steps take is told by short runs at the end, one at a time: nothing else should
 run then. The 42 runs of the defaults are about 80 minutes of two cores.
+
+It does not stand on full_eval.py, whose cells know nothing of each other and go on from a checkpoint: here a
+count of passes has to begin with the run, and a run without a gate takes the figures of the one whose gate
+kept guidance.
 """
 
 from __future__ import annotations

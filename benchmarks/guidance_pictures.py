@@ -124,29 +124,49 @@ def side_by_side(models: Mapping[str, Path], views: int) -> Image.Image:
 
     Above each rendering stands its model's name and its PSNR at this view.
     """
-    first = next(iter(models.values()))
-    method = next((first / "test").iterdir()).name
-    names = sorted(path.name for path in (first / "test" / method / "gt").iterdir())
+    names = sorted(held_out_scores(next(iter(models.values()))))
     count = min(views, len(names))
     shown = [names[place * len(names) // count] for place in range(count)]
-    scores = {
-        name: json.loads((model / "per_view.json").read_text())[method]["PSNR"]
-        for name, model in models.items()
-    }
-    rows = []
-    for view in shown:
-        row = {"photograph": Image.open(first / "test" / method / "gt" / view)}
-        for name, model in models.items():
-            label = f"{name}, {scores[name][view]:.1f} dB"
-            row[label] = Image.open(model / "test" / method / "renders" / view)
-        rows.append(row)
-    width, height = rows[0]["photograph"].size
-    sheet = Image.new("RGB", (width * len(rows[0]), (height + LINE) * len(rows)), "white")
+    return grid([labelled_view(models, view) for view in shown])
+
+
+def held_out_scores(model: Path) -> dict[str, float]:
+    """A scored model's PSNR, dB, by the file name of the held-out view."""
+    (scores,) = json.loads((model / "per_view.json").read_text()).values()
+    found: dict[str, float] = scores["PSNR"]
+    return found
+
+
+def labelled_view(
+    models: Mapping[str, Path], view: str, photograph: str = "photograph"
+) -> dict[str, Image.Image]:
+    """The photograph of a held-out view and each model's rendering, by what is to stand above.
+
+    Args:
+        models: folders of scored models with their renderings, by name.
+        view: file name of the view.
+        photograph: what stands above it.
+    """
+    folders = {name: next((model / "test").iterdir()) for name, model in models.items()}
+    row: dict[str, Image.Image] = {photograph: Image.open(next(iter(folders.values())) / "gt" / view)}
+    for name, folder in folders.items():
+        label = f"{name}, {held_out_scores(models[name])[view]:.1f} dB"
+        row[label] = Image.open(folder / "renders" / view)
+    return row
+
+
+def grid(rows: Sequence[Mapping[str, Image.Image]]) -> Image.Image:
+    """Rows of pictures, each below its label, in columns as wide as the widest picture."""
+    width = max(picture.width for row in rows for picture in row.values())
+    heights = [LINE + max(picture.height for picture in row.values()) for row in rows]
+    sheet = Image.new("RGB", (width * max(map(len, rows)), sum(heights)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(LINE * 0.7)
-    for number, row in enumerate(rows):
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
         for column, (label, picture) in enumerate(row.items()):
-            draw.text((column * width + 3, number * (height + LINE)), label, "black", font)
-            sheet.paste(picture.convert("RGB"), (column * width, number * (height + LINE) + LINE))
+            draw.text((column * width + 3, top), label, "black", font)
+            sheet.paste(picture.convert("RGB"), (column * width, top + LINE))
+        top += height
     return sheet
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,10 +28,9 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 import full_eval
 from benchmarks.guidance_pictures import save_jpeg, side_by_side, stacked
 from benchmarks.measured import fill
+from benchmarks.parts import planned_time, run_parts
 from benchmarks.programs import call, lpips_flags
 from benchmarks.proof_tables import Table, shown
-from protocols.cells import Cell, known_record
-from protocols.schedule import estimated_seconds, shown_time
 from tools.procedural.captions import detailed_prompt, short_prompt
 from tools.procedural.plan import Plan
 from utils.errors import UserError, run_program
@@ -139,13 +138,7 @@ def main(options: Options) -> None:
     print(planned_time(evaluations), flush=True)
     if options.plan_only:
         return
-    failures = []
-    for name, each in evaluations.items():
-        print(f"part {name}", flush=True)
-        try:
-            full_eval.main(each)
-        except UserError as failure:
-            failures.append(f"{name}: {failure}")
+    failures = run_parts(evaluations)
     found = blocks(known | parts, [record for name in known for record in finished(folder / name)])
     write_text(folder / "report.md", "\n".join(found.values()))
     print("\n".join(found.values()))
@@ -280,23 +273,6 @@ def pictures(folder: Path, page: Path) -> str:
         return ""
     save_jpeg(page.with_name(PICTURE), stacked(rows))
     return f"\n![Views inside and outside: photograph, plain, base, sds, ism, targets]({PICTURE})\n"
-
-
-def planned_time(evaluations: Mapping[Any, full_eval.Options]) -> str:
-    """How many cells each part has, how many are done, and how long the others take by finished ones."""
-    lines: list[str] = []
-    records: dict[Cell, dict[str, Any]] = {}
-    cells = {name: full_eval.planned(each) for name, each in evaluations.items()}
-    for name, its in cells.items():
-        found = {cell: known_record(Path(evaluations[name].output), cell) for cell in its}
-        records |= {cell: record for cell, record in found.items() if record}
-    total = 0.0
-    for name, its in cells.items():
-        left = [cell for cell in its if cell not in records]
-        seconds = sum(estimated_seconds(cell, records) for cell in left)
-        total += seconds
-        lines.append(f"{name}: {len(its)} cells, {len(its) - len(left)} done, {shown_time(seconds)} to go")
-    return "\n".join([*lines, f"together about {shown_time(total)}"])
 
 
 if __name__ == "__main__":

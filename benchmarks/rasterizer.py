@@ -30,7 +30,7 @@ from torch import Tensor
 
 from gaussian_renderer.cpu import rasterization
 from scene.dataset import SceneOptions, load_scene
-from scene.gaussians import load_ply, sh_degree_of
+from scene.gaussians import load_gaussians, sh_degree_of
 from utils.errors import run_program
 from utils.files import write_json
 from utils.memory import keep_freed_memory
@@ -99,7 +99,7 @@ def random_workload(count: int, width: int, height: int, sh_degree: int, seed: i
 
 def trained_workload(ply: Path, source_path: str, resolution: int) -> Workload:
     """A model in a PLY file, seen by the first training camera of its dataset."""
-    gaussians, _ = load_ply(ply)
+    gaussians, _ = load_gaussians(ply)
     camera = load_scene(
         SceneOptions(source_path=source_path, resolution=resolution, eval=True), 0
     ).train_cameras[0]

@@ -30,6 +30,7 @@ from utils.errors import UserError
 CHUNK = 256  # Gaussians
 LARGEST_LOG_SCALE = 20.0  # of a chunk's range, either way, as SuperSplat has it
 SH_RANGE = 8.0  # SH coefficients lie in -4 to 4
+SH_STEP = SH_RANGE / 256  # between two levels; there is one half a step above 0 and one below, none at 0
 
 _POSITION = ("x", "y", "z")
 _COLOUR = ("r", "g", "b")
@@ -46,8 +47,11 @@ def is_compressed(ply: PlyData) -> bool:
 
 
 def pack_compressed(splats: Splats) -> bytes:
-    """The file's bytes, the Gaussians ordered along a curve that keeps neighbours together."""
-    splats = splats[morton_order(splats.means)]
+    """The file's bytes, the Gaussians ordered along a curve that keeps neighbours together.
+
+    SH degrees above `degree_in_use` are left out.
+    """
+    splats = splats[morton_order(splats.means)].of_degree(degree_in_use(splats))
     scales = np.clip(splats.scales, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE)
     colours = 0.5 + SH_C0 * splats.sh0
     first = np.arange(0, len(splats), CHUNK)
@@ -70,8 +74,8 @@ def pack_compressed(splats: Splats) -> bytes:
         _element("vertex", words, WORDS, "<u4", comments=[mode]),
     ]
     if splats.sh_degree:
-        higher = splats.shN.transpose(0, 2, 1).reshape(len(splats), -1)
-        levels = np.clip(np.floor((higher / SH_RANGE + 0.5) * 256), 0, 255).astype(np.uint8)
+        table = splats.shN.transpose(0, 2, 1).reshape(len(splats), -1)
+        levels = np.stack([_harmonic_levels(column) for column in table.T], axis=1)
         names = [f"f_rest_{index}" for index in range(levels.shape[1])]
         elements.append(_element("sh", levels, names, "u1"))
     file = io.BytesIO()
@@ -102,6 +106,29 @@ def _pack_fractions(fractions: NDArray) -> NDArray[np.uint32]:
     """x, y, z in 11, 10 and 11 bits, from the top down."""
     x, y, z = np.rint(fractions * [2047, 1023, 2047]).astype(np.uint32).T
     return x << np.uint32(21) | y << np.uint32(11) | z
+
+
+def degree_in_use(splats: Splats) -> int:
+    """The highest SH degree that has a coefficient as large as the format's smallest; 0 where none has.
+
+    All that is smaller, as what a short training has not reached, is better left out: see `_harmonic_levels`.
+    """
+    large = np.flatnonzero((np.abs(splats.shN) >= SH_STEP / 2).any(axis=(0, 2)))
+    used = large.max(initial=-1) + 1
+    return next(degree for degree, count in enumerate(HIGHER_COEFFICIENTS) if count >= used)
+
+
+def _harmonic_levels(coefficients: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Levels of one SH coefficient, (N,) in the file's order: the nearest, 128 being half a step above 0.
+
+    Below half a step 127 and 128 take turns along the file, so that the mean is right. The nearest alone
+    would shift many small coefficients the same way, and with them the colour of whole surfaces.
+    """
+    steps = coefficients.astype(np.float64) / SH_STEP
+    small = np.abs(steps) < 0.5
+    upper = np.floor(np.cumsum(np.where(small, steps + 0.5, 0)))
+    turns = 127 + np.diff(upper, prepend=0)
+    return np.where(small, turns, np.clip(np.floor(steps + 128), 0, 255)).astype(np.uint8)
 
 
 def _pack_rotations(quats: NDArray) -> NDArray[np.uint32]:

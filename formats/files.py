@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from formats.compressed_ply import is_compressed, unpack_compressed
-from formats.ply import read_ply, unpack_ply
+from formats.ply import GAUSSIAN_COLUMNS, read_ply, unpack_ply, vertices_of
 from formats.splat import unpack_splat
 from formats.splats import Splats
 from formats.spz import GZIP_MAGIC, MAGIC, unpack_spz
@@ -35,14 +35,8 @@ def read_splats(path: Path) -> Splats:
     Raises:
         UserError: there is no such file, it is of another format, or not whole.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give a file of Gaussians, or a model's folder with -m")
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except FileNotFoundError:
-        raise UserError(f"no such file of Gaussians: {path}") from None
-    if start[:3] == b"ply" or path.suffix.lower() == ".ply":
+    start = _start(path)
+    if _is_ply(path, start):
         ply = read_ply(path)
         return unpack_compressed(ply, path) if is_compressed(ply) else unpack_ply(ply, path)
     if start == MAGIC or start[:2] == GZIP_MAGIC:
@@ -53,3 +47,31 @@ def read_splats(path: Path) -> Splats:
         f"{path} is no file of Gaussians that is read here: it begins with {start!r}; read are .ply, "
         ".compressed.ply, .splat and .spz. For .ksplat and .sog: https://github.com/playcanvas/splat-transform"
     )
+
+
+def holds_splats(path: Path) -> bool:
+    """Whether a file is one for `read_splats`: all but a PLY of points, of a mesh or of something else.
+
+    Raises:
+        UserError: there is no such file, or it is a PLY that is not whole.
+    """
+    if not _is_ply(path, _start(path)):
+        return True
+    ply = read_ply(path)
+    names = {each.name for each in vertices_of(ply, path).properties}
+    return is_compressed(ply) or names >= GAUSSIAN_COLUMNS
+
+
+def _start(path: Path) -> bytes:
+    """The file's first four bytes."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a file of Gaussians, or a model's folder with -m")
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+
+
+def _is_ply(path: Path, start: bytes) -> bool:
+    return start[:3] == b"ply" or path.suffix.lower() == ".ply"

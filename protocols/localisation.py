@@ -12,7 +12,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from scene.photographs import stored_size
-from scene.structure_from_motion import add_features, verification
+from sfm.reconstruction import add_features, verification
 
 FEWEST_INLIERS, SMALLEST_SHARE, FURTHEST = 30, 0.25, 12.0
 """What COLMAP asks of a photograph before it joins a model: so many matches, so large a part of all, within

@@ -17,8 +17,8 @@ import pycolmap
 
 from protocols.localisation import Localised, localise
 from scene.colmap import read_colmap
-from scene.structure_from_motion import FEWEST, largest_model
 from scene.undistort import is_pinhole
+from sfm.reconstruction import FEWEST, largest_model
 from utils.errors import UserError, Warnings
 from utils.files import write_json
 

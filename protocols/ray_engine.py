@@ -33,6 +33,7 @@ def cluster(address: str) -> Iterator[None]:
         UserError: Ray is not installed, or nothing answers at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_worker_niceness", "0")  # at its 15, all else on the machine goes before a cell
     ray = optional_module("ray", "--engine ray needs Ray")
     try:
         try:

@@ -156,6 +156,8 @@ def training_seconds(record: Mapping[str, Any]) -> float | None:
 def over_seeds(found: Mapping[tuple[str, int], float | None]) -> list[float]:
     """For each seed the mean over its scenes; empty where a value is not known.
 
+    A seed that has fewer scenes than another is left out: the spread would be that of scenes.
+
     Args:
         found: values by scene and seed.
     """
@@ -164,7 +166,8 @@ def over_seeds(found: Mapping[tuple[str, int], float | None]) -> list[float]:
         if value is None:
             return []
         by_seed.setdefault(seed, []).append(value)
-    return [statistics.fmean(values) for values in by_seed.values()]
+    most = max(map(len, by_seed.values()), default=0)
+    return [statistics.fmean(values) for values in by_seed.values() if len(values) == most]
 
 
 def markdown(found: Sequence[Table], records: Records) -> str:
@@ -191,8 +194,8 @@ def said(records: Records) -> str:
     """How the figures were computed, what they rest on, and how rows of fewer cells are to be read."""
     lines = [
         "Average error: RegNeRF's, the geometric mean of MSE, sqrt(1 - SSIM) and LPIPS of each view, then "
-        "its mean. Differences are of pairs with the same scene and seed. A row of fewer cells is of fewer "
-        "scenes or seeds; its difference holds.",
+        "its mean. Differences are of pairs with the same scene and seed. A row of fewer cells is of the "
+        "seeds that have most of its scenes; its difference holds.",
         *pose_lines(list(records.values())),
     ]
     for net in _different(record["conventions"].get("LPIPS") for record in records.values()):

@@ -24,7 +24,7 @@ from gaussian_renderer import choose_engine, render
 from protocols.cells import Cell, call, record_path
 from scene.cameras import Camera
 from scene.dataset import Scene, SceneOptions, load_scene
-from scene.gaussians import load_ply
+from scene.gaussians import load_gaussians
 from scene.model_folder import find_ply, saved_scene_options
 from utils.errors import UserError
 from utils.files import whole_file, write_json
@@ -36,6 +36,7 @@ NO_SURFACE = 255  # in a map: the reference model shows none here, so nobody can
 SURFACE = 0.5  # alpha from which on a pixel's depth is taken for that of a surface
 HIDDEN = 0.05  # a point is hidden by a surface that is nearer by more than this share of the distance
 REFERENCE_WIDTH = 320  # pixels, at most; depth needs no more, and the time goes with the square
+REFERENCE_PIXELS = REFERENCE_WIDTH * 240  # of a photograph of usual shape, for estimates
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,30 @@ class Visibility:
         write_json(record_path(self.output, cell), record)
         return record
 
+    def missing_models(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The reference models of these cells that are not trained yet, as cells whose time can be told."""
+        homes = {self._home(cell): cell for cell in cells if self.iterations}
+        return [
+            replace(
+                cell,
+                variant=f"reference_{self.iterations}",
+                iterations=self.iterations,
+                guided=False,
+                pixels=min(cell.pixels, REFERENCE_PIXELS),
+            )
+            for home, cell in homes.items()
+            if not self._trained(home).is_dir()
+        ]
+
+    def _home(self, cell: Cell) -> Path:
+        """Where a cell's reference model lies: below its scene, or its views if they have own poses."""
+        scene = self.output / cell.scene
+        return scene / f"{cell.views or 'all'}_views" if cell.pose_source == "train" and cell.split else scene
+
+    def _trained(self, home: Path) -> Path:
+        """The folder that is there when the reference model in `home` is trained."""
+        return home / f"reference_{self.iterations}" / "point_cloud" / f"iteration_{self.iterations}"
+
     def _write_maps(self, cell: Cell, folder: Path) -> None:
         """Writes the maps of a scene and number of photographs, numbered as render.py's pictures are.
 
@@ -175,9 +200,7 @@ class Visibility:
         points = str(model / "input.ply")  # what they came from may be gone
         options = replace(saved_scene_options(model), init_ply=points, train_test_exp=False)
         scene = load_scene(options, seed=0)
-        shared = options.source_path == cell.source  # else its poses are of this number of photographs
-        home = self.output / cell.scene if shared else folder.parent
-        train, test = self._surfaces(self._reference(home, options, scene), scene)
+        train, test = self._surfaces(self._reference(self._home(cell), options, scene), scene)
         part = folder.with_name(f"{folder.name}.part")
         for number, view in enumerate(test):
             count = sightings(view, train).numpy()
@@ -188,7 +211,7 @@ class Visibility:
     def _reference(self, home: Path, options: SceneOptions, scene: Scene) -> Path:
         """The scene's reference model in the folder `home`, trained where it is missing."""
         model = home / f"reference_{self.iterations}"
-        if not (model / "point_cloud" / f"iteration_{self.iterations}").is_dir():
+        if not self._trained(home).is_dir():
             print(f"{scene.source_path.name}: training the model that says who sees what", flush=True)
             width = min(REFERENCE_WIDTH, *(it.width for it in scene.train_cameras + scene.test_cameras))
             words = ["-s", options.source_path, "-m", str(model), "-i", options.images, "-r", str(width)]
@@ -205,7 +228,7 @@ class Visibility:
     @torch.no_grad()
     def _surfaces(self, model: Path, scene: Scene) -> tuple[list[Surface], list[Surface]]:
         """What the training and the test cameras of a scene see of a model."""
-        gaussians, info = load_ply(find_ply(model, self.iterations)[1])
+        gaussians, info = load_gaussians(find_ply(model, self.iterations)[1])
         engine = choose_engine(self.device, lambda *_: None)
         gaussians = gaussians.to(engine.device)
         black = torch.zeros(3, device=engine.device)

@@ -12,11 +12,9 @@ import tyro
 from torch import Tensor
 from torch.nn import ParameterDict
 
-from formats.files import read_splats
-from formats.splats import finite
 from gaussian_renderer import Rendering, choose_engine, render
 from scene.dataset import SceneOptions
-from scene.gaussians import gaussians_of
+from scene.gaussians import load_gaussians
 from scene.model_folder import find_ply, saved_scene_options
 from utils.errors import Warnings, demand
 from utils.options import SETTINGS_FILE
@@ -29,7 +27,7 @@ class ModelOptions:
     model_path: Annotated[str, tyro.conf.arg(aliases=["-m"])]
     """The model's folder, as train.py or the reference wrote it; results are written into it."""
     ply: str = ""
-    """Gaussians of this file in place of the folder's own: a PLY of SH degree 0 to 3, .spz or .splat."""
+    """Gaussians of this file in place of the folder's own: .ply, .compressed.ply, .splat or .spz."""
     source_path: Annotated[str, tyro.conf.arg(aliases=["-s"])] = ""
     """The dataset's folder, where it is no longer the one that the model was trained on."""
     images: Annotated[str, tyro.conf.arg(aliases=["-i"])] = ""
@@ -90,18 +88,18 @@ def load_model(options: ModelOptions, white_background: bool) -> TrainedModel:
     """
     name, file = find_model(options)
     warnings = Warnings()
-    splats, _ = finite(read_splats(file), str(file), warnings)
+    gaussians, info = load_gaussians(file, warnings)
     warnings.show()
     engine = choose_engine(options.device, (lambda *_: None) if options.quiet else print)
     background = SceneOptions(white_background=white_background).background(engine.device)
-    gaussians = gaussians_of(splats).to(engine.device)
+    gaussians = gaussians.to(engine.device)
     look = partial(
         render,
         gaussians=gaussians,
-        sh_degree=splats.sh_degree,
+        sh_degree=info.sh_degree,
         background=background,
         engine=engine,
-        antialiased=splats.antialiased or options.antialiasing,
+        antialiased=info.antialiased or options.antialiasing,
     )
     return TrainedModel(name, gaussians, background, look)
 

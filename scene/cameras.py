@@ -14,6 +14,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from scene.photographs import Photograph
 
+FARTHEST = 1e9  # scene units
+OFF_RIGID = 1e-3  # how much a pose's axes may miss unit length and right angles
+
 
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -91,3 +94,21 @@ def camera_of_view(
     intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     world_to_camera = torch.from_numpy(np.linalg.inv(camera_to_world)).float()
     return Camera(name, world_to_camera, intrinsics, width, height)
+
+
+def demand_rigid(pose: NDArray[np.float64], name: str) -> None:
+    """Raises a ValueError, whose message begins with `name`, unless a pose read from a file is one.
+
+    Args:
+        pose: (4, 4), of any numbers. It has to be a rotation and a shift, to either frame, each axis within
+            0.001 of unit length and right angles, with numbers up to 1e9.
+        name: what the file calls it.
+    """
+    if not (np.abs(pose) < FARTHEST).all():
+        raise ValueError(f"{name} has a number that is not finite, or above 1e9")
+    rotation = pose[:3, :3]
+    off = max(np.abs(rotation @ rotation.T - np.eye(3)).max(), np.abs(pose[3] - (0, 0, 0, 1)).max())
+    if off > OFF_RIGID:
+        raise ValueError(f"{name} is not a 4x4 rigid motion")
+    if np.linalg.det(rotation) < 0:
+        raise ValueError(f"{name} mirrors the world")

@@ -1,15 +1,25 @@
 """COLMAP models, binary and text, read through pycolmap."""
 
 import copy
+import struct
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 
+from scene.cameras import demand_rigid
 from scene.source import ObservedPoints, PosedPhotograph, demand_photographs
 from utils.errors import UserError, Warnings
 
-LEAST_BYTES = {"cameras.bin": 40, "images.bin": 73, "points3D.bin": 51}  # of one record
+RECORDS = {
+    "cameras.bin": (40, False, "", 0),
+    "rigs.bin": (8, False, "", 0),
+    "frames.bin": (64, False, "<I", 16),
+    "images.bin": (64, True, "<Q", 24),
+    "points3D.bin": (43, False, "<Q", 8),
+}
+"""Of a record in a binary file: bytes at least, whether a name follows, the format of the count that follows,
+and the bytes of each of so many things."""
 
 
 def model_folder(source: Path, warnings: Warnings) -> Path:
@@ -46,12 +56,14 @@ def read_colmap(
         warnings: takes what is odd but usable.
 
     Raises:
-        UserError: no model, a damaged one, or no photograph with a pose, or a file is missing.
+        UserError: no model, a damaged one, or no photograph with a pose, a camera that is none, or a file is
+            missing.
     """
     folder = model_folder(source, warnings)
     try:
         _check_lengths(folder)
         model = pycolmap.Reconstruction(folder)
+        names = {image_id: image.name for image_id, image in model.images.items()} | _text_names(folder)
     except (ValueError, IndexError, RuntimeError, MemoryError) as failure:
         reason = str(failure).splitlines()[0]
         raise UserError(
@@ -59,16 +71,18 @@ def read_colmap(
             "it needs cameras, images and points3D, all .bin or all .txt, as COLMAP wrote them"
         ) from failure
     lenses = {number: copy.deepcopy(camera) for number, camera in model.cameras.items()}
-    names = {image_id: image.name for image_id, image in model.images.items()} | _text_names(folder)
     photographs = []
     for image_id, image in model.images.items():
         name = names[image_id]
         if not image.has_pose:
             continue
         world_to_camera = np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
-        if not np.isfinite(world_to_camera).all():
-            warnings.add("pose is not finite, the view is left out", name)
+        try:
+            demand_rigid(world_to_camera, "pose")
+        except ValueError as failure:
+            warnings.add(f"{failure}; the view is left out", name)
             continue
+        demand_lens(lenses[image.camera_id], folder)
         path = source / images / name
         photographs.append(PosedPhotograph(name, path, lenses[image.camera_id], world_to_camera))
     if not photographs:
@@ -81,23 +95,47 @@ def read_colmap(
     return photographs, _points(model, names)
 
 
+def demand_lens(lens: pycolmap.Camera, folder: Path) -> None:
+    """Raises a UserError unless a camera's size and focal length are above 0 and all its numbers finite."""
+    focal = [lens.params[number] for number in lens.focal_length_idxs()]
+    if not (min(lens.width, lens.height, *focal) > 0 and np.isfinite(lens.params).all()):
+        raise UserError(
+            f"camera {lens.camera_id} of the COLMAP model in {folder} is none ({lens.model_name}, "
+            f"{lens.width}x{lens.height}, {lens.params_to_string()}); estimate it anew"
+        )
+
+
 def _check_lengths(folder: Path) -> None:
-    """A ValueError if a binary file is too short for its claimed count, at which pycolmap reads on and on."""
-    for file, least in LEAST_BYTES.items():
-        path = folder / file
-        if path.is_file():
-            size = path.stat().st_size
-            with path.open("rb") as stream:
-                count = int.from_bytes(stream.read(8), "little")
-            if size < 8 + count * least:
-                raise ValueError(f"{file} has {size} bytes, too few for {count} records; is it cut off?")
+    """A ValueError if a binary file ends before its last record, at which pycolmap reads on and on."""
+    for file, record in RECORDS.items():
+        if (folder / file).is_file():
+            content = (folder / file).read_bytes()
+            if _end(content, *record) > len(content):
+                raise ValueError(f"{file} ends within a record, at {len(content)} bytes; is it cut off?")
+
+
+def _end(content: bytes, least: int, named: bool, count: str, size: int) -> int:
+    """Where the records of a binary file end; any place beyond its end if it ends before."""
+    end = 8
+    try:
+        for _ in range(struct.unpack_from("<Q", content)[0]):
+            end += least
+            if named:
+                end = content.index(0, end) + 1
+            if count:
+                end += struct.calcsize(count) + size * struct.unpack_from(count, content, end)[0]
+            if end > len(content):
+                break
+    except (struct.error, ValueError):
+        return len(content) + 1
+    return end
 
 
 def _text_names(folder: Path) -> dict[int, str]:
     """The photographs' names by id in a text model, blanks included, at which COLMAP's own reader stops."""
     if (folder / "images.bin").is_file():
         return {}
-    lines = iter((folder / "images.txt").read_text(encoding="utf-8").splitlines())
+    lines = iter((folder / "images.txt").read_text(encoding="utf-8").split("\n"))
     names = {}
     for line in lines:
         if line.strip() and not line.startswith("#"):

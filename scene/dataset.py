@@ -65,7 +65,7 @@ class SceneOptions:
     image_memory: float = 4.0
     """GB of memory for decoded photographs, at least 0; those beyond it are decoded at every use."""
     init_ply: str = ""
-    """Start from the points of this PLY file (a point cloud or a Gaussian model) instead."""
+    """Start from the points of this PLY instead, or from the Gaussians of a file that export.py writes."""
     init_random: int = 50_000
     """How many random points to start from where the dataset has fewer than 100; at least 1."""
 

@@ -156,7 +156,15 @@ def read_parameters(source: Path) -> dict[str, Parameters]:
             raise ValueError("a number is not finite")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as failure:
         raise UserError(
             f'{path} cannot be read ({failure!r}); wanted is {{"photograph": {{"scale": 1, "offset": 0}}}} '
             "and so on. Make it anew, or delete it: then depths count up to scale and offset"

@@ -1,4 +1,4 @@
-"""The Gaussians: their parameters, how they start from points, and their PLY file.
+"""The Gaussians: their parameters, how they start from points, and their files.
 
 A scene is a `ParameterDict` in gsplat's naming, so that gsplat's densification works on it unchanged:
 
@@ -16,9 +16,10 @@ from plyfile import PlyElement
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import Parameter, ParameterDict
+from torch.nn.functional import pad
 
-from formats.compressed_ply import is_compressed, unpack_compressed
-from formats.ply import GAUSSIAN_COLUMNS, read_ply, unpack_ply, vertices_of, write_ply
+from formats.files import read_splats
+from formats.ply import read_ply, vertices_of, write_ply
 from formats.splats import SH_C0, Splats, finite
 from utils.errors import Warnings
 
@@ -104,8 +105,8 @@ def gaussians_of(splats: Splats) -> ParameterDict:
 
 
 @dataclass(frozen=True)
-class PlyInfo:
-    """What a PLY says of itself besides its Gaussians."""
+class FileInfo:
+    """What a file says of itself besides its Gaussians."""
 
     sh_degree: int
     antialiased: bool
@@ -118,25 +119,23 @@ def read_vertices(path: Path) -> PlyElement:
     return vertices_of(read_ply(path), path)
 
 
-def is_splat_ply(vertices: PlyElement) -> bool:
-    """Whether the vertices are Gaussians (as opposed to a plain point cloud)."""
-    return {item.name for item in vertices.properties} >= GAUSSIAN_COLUMNS
-
-
-def load_ply(path: Path, warnings: Warnings | None = None) -> tuple[ParameterDict, PlyInfo]:
-    """Gaussians from a PLY in the reference's naming, or in SuperSplat's compressed form.
-
-    Columns are found by name; normals are not needed.
+def load_gaussians(path: Path, warnings: Warnings | None = None) -> tuple[ParameterDict, FileInfo]:
+    """Gaussians from a file of any format that `formats.files.read_splats` reads.
 
     Args:
         path: the file.
         warnings: where Gaussians with a value that is not finite are reported; they are left out.
 
     Raises:
-        UserError: no such file, not a PLY, not Gaussians, or none that is finite.
+        UserError: no such file, not of Gaussians, not whole, or none that is finite.
     """
     path = Path(path)
-    ply = read_ply(path)
-    splats = unpack_compressed(ply, path) if is_compressed(ply) else unpack_ply(ply, path)
-    splats, dropped = finite(splats, str(path), warnings)
-    return gaussians_of(splats), PlyInfo(splats.sh_degree, splats.antialiased, dropped)
+    splats, dropped = finite(read_splats(path), str(path), warnings)
+    return gaussians_of(splats), FileInfo(splats.sh_degree, splats.antialiased, dropped)
+
+
+def with_sh_degree(gaussians: ParameterDict, sh_degree: int) -> ParameterDict:
+    """The Gaussians with the coefficients of a degree not below their own; those that they lack are 0."""
+    missing = (sh_degree + 1) ** 2 - 1 - gaussians["shN"].shape[1]
+    values = {name: gaussians[name].detach() for name in NAMES}
+    return _parameters(**values | {"shN": pad(values["shN"], (0, 0, 0, missing))})

@@ -20,7 +20,10 @@ def scene_kind(source: Path) -> Kind:
         UserError: it holds none of them, or is no folder; the message says what was looked for and found.
     """
     if source.is_file():
-        raise UserError(f"--source_path: no folder {source}, it is a file; give the folder of a dataset")
+        advice = "give the folder of a dataset"
+        if source.suffix.lower() in VIDEOS:
+            advice = f"`{_convert(source)}` makes a dataset of a video"
+        raise UserError(f"--source_path: no folder {source}, it is a file; {advice}")
     if not source.is_dir():
         raise UserError(f"--source_path: no folder {source}; give the folder of a dataset")
     kind = _posed(source)
@@ -52,11 +55,15 @@ def _advice(source: Path) -> str:
         others = f" (as are {', '.join(path.name for path in inside[1:4])})" if inside[1:] else ""
         return f"its folder {inside[0].name} is one{others}: give -s {shlex.quote(str(inside[0]))}"
     folder = next((source / name for name in ("input", "images") if (source / name).is_dir()), source)
-    photographs = [path for path in folder.iterdir() if path.suffix.lower() in PHOTOGRAPHS]
+    near = [*folder.glob("*"), *folder.glob("*/*")]
+    photographs = [path for path in near if path.suffix.lower() in PHOTOGRAPHS]
     videos = [path for path in sorted(source.iterdir()) if path.suffix.lower() in VIDEOS]
     if not photographs and folder == source and not videos:
         return "check the path"
     taken = source if photographs or folder != source else videos[0]
     what = f"its {len(photographs)} photographs have" if photographs else "what is there has"
-    command = f"python convert.py -s {shlex.quote(str(taken))}"
-    return f"{what} no poses: `{command}` finds them and makes a dataset of its own to train from"
+    return f"{what} no poses: `{_convert(taken)}` finds them and makes a dataset of its own to train from"
+
+
+def _convert(taken: Path) -> str:
+    return f"python convert.py -s {shlex.quote(str(taken))}"

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch.nn import ParameterDict
 
-from scene.cameras import Camera
+from scene.cameras import Camera, demand_rigid
 from scene.dataset import Scene, SceneOptions, write_cameras_json
 from scene.gaussians import save_ply
 from scene.points import save_point_cloud
 from utils.errors import UserError
-from utils.options import from_plain, load_cfg_args, load_settings, save_cfg_args
+from utils.options import SETTINGS_FILE, from_plain, load_cfg_args, load_settings, save_cfg_args
 
 CAMERAS_FILE = "cameras.json"
 
@@ -82,7 +82,9 @@ def saved_scene_options(model_path: Path) -> SceneOptions:
     if not model_path.is_dir():
         raise UserError(f"model folder {model_path} does not exist; check -m")
     saved = load_settings(model_path)
-    plain = saved["options"]["scene"] if saved else load_cfg_args(model_path)
+    plain = saved["options"].get("scene") if saved else load_cfg_args(model_path)
+    if not isinstance(plain, Mapping):
+        raise UserError(f"{model_path / SETTINGS_FILE} does not say what scene was trained on; restore it")
     return from_plain(SceneOptions, plain)
 
 
@@ -109,12 +111,10 @@ def _camera(row: dict[str, Any]) -> Camera:
     width, height, fx, fy = (float(row[name]) for name in ("width", "height", "fx", "fy"))
     if not (1 <= width <= 1e6 and 1 <= height <= 1e6 and 0 < fx < math.inf and 0 < fy < math.inf):
         raise ValueError("a size or a focal length is out of range")
-    rotation = torch.tensor(row["rotation"], dtype=torch.float32).reshape(3, 3)
-    position = torch.tensor(row["position"], dtype=torch.float32).reshape(3)
-    turned = rotation.T @ rotation - torch.eye(3)
-    if not (position.isfinite().all() and turned.isfinite().all() and float(turned.abs().max()) < 1e-2):
-        raise ValueError("a rotation is none, or a number is not finite")
-    pose = torch.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation.T, -rotation.T @ position
+    to_world = torch.eye(4, dtype=torch.float64)
+    to_world[:3, :3] = torch.tensor(row["rotation"], dtype=torch.float64).reshape(3, 3)
+    to_world[:3, 3] = torch.tensor(row["position"], dtype=torch.float64).reshape(3)
+    demand_rigid(to_world.numpy(), "a camera's rotation and position")
     lens = torch.tensor([[fx, 0, width / 2], [0, fy, height / 2], [0, 0, 1]])
-    return Camera(str(row["img_name"]), pose, lens, int(width), int(height))
+    world_to_camera = torch.linalg.inv(to_world).float()
+    return Camera(str(row["img_name"]), world_to_camera, lens, int(width), int(height))

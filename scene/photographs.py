@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 
+from scene.colours import in_srgb
 from scene.undistort import undistorted
 from utils.errors import UserError
 from utils.optional_modules import optional_module
@@ -226,10 +227,14 @@ def read_image(path: Path) -> Image.Image:
 
 
 def read_upright(path: Path) -> Image.Image:
-    """As `read_image`, but turned as the EXIF orientation asks: for photographs that have no poses yet."""
-    _, _, orientation = stored_size(path)
-    picture = read_image(path)
-    return picture.transpose(TURNED_UPRIGHT[orientation]) if orientation in TURNED_UPRIGHT else picture
+    """As `read_image`, but turned as the EXIF orientation asks, and in sRGB whatever the embedded profile.
+
+    For photographs that have no poses yet.
+    """
+    header = read_header(path)
+    picture = in_srgb(read_image(path), header.profile)
+    turn = TURNED_UPRIGHT.get(header.orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +247,7 @@ class Header:
         orientation: the EXIF tag; 1: upright.
         deep: a channel has more than 8 bits.
         transparent: there is an alpha channel, or a transparent colour.
+        profile: the embedded ICC profile of its colours; empty where there is none.
         lens: the EXIF tags of which the focal length in pixels follows, and no others.
     """
 
@@ -250,6 +256,7 @@ class Header:
     orientation: int
     deep: bool
     transparent: bool
+    profile: bytes
     lens: Image.Exif
 
 
@@ -276,17 +283,19 @@ def read_header(path: Path) -> Header:
             orientation=orientation,
             deep="16" in stored or picture.mode == "I",
             transparent=picture.has_transparency_data,
+            profile=picture.info.get("icc_profile") or b"",
             lens=lens,
         )
 
 
 def save_picture(picture: Image.Image, path: Path, exif: Image.Exif | None = None) -> None:
-    """Writes what the name's ending says: PNG, or JPEG of quality 97 without colour subsampling.
+    """Writes what the name's ending says: PNG, or JPEG of quality 97 without colour subsampling; sRGB.
 
     The folder is made where it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, quality=97, subsampling=0, exif=exif or Image.Exif())
+    # without a profile, which means sRGB; a PNG would get that of the file from which the picture was read
+    picture.save(path, quality=97, subsampling=0, exif=exif or Image.Exif(), icc_profile=None)
 
 
 def stored_size(path: Path) -> tuple[int, int, int]:

@@ -8,8 +8,10 @@ import numpy as np
 import plyfile
 from numpy.typing import NDArray
 
+from formats.files import holds_splats, read_splats
+from formats.splats import SH_C0
 from scene.cameras import Camera
-from scene.gaussians import SH_C0, read_vertices
+from scene.gaussians import read_vertices
 from utils.errors import UserError, Warnings
 from utils.files import whole_file
 
@@ -57,11 +59,15 @@ def finite_points(
 
 
 def read_points(path: Path, warnings: Warnings) -> PointCloud:
-    """The positions and colours of a PLY's vertices; a Gaussian model's too, by its SH degree 0; else grey.
+    """The positions and colours of a PLY's vertices, grey where it has none; or of Gaussians, by SH degree 0.
 
     Raises:
-        UserError: no such file, no PLY, or one without x, y, z.
+        UserError: no such file, no PLY with x, y, z, and no file of Gaussians.
     """
+    if holds_splats(path):
+        splats = read_splats(path)
+        levels = np.rint(255 * np.clip(0.5 + SH_C0 * np.nan_to_num(splats.sh0), 0, 1)).astype(np.uint8)
+        return finite_points(splats.means, levels, f"points of {path.name}", warnings)
     vertices = read_vertices(path)
     names = {each.name for each in vertices.properties}
     if not {"x", "y", "z"} <= names:
@@ -74,9 +80,6 @@ def read_points(path: Path, warnings: Warnings) -> PointCloud:
         colours = np.stack([np.asarray(vertices[colour]) for colour in COLOURS], axis=1)
         if colours.dtype.kind == "f":  # fractions, as some programs write them
             colours = np.rint(np.clip(np.nan_to_num(colours), 0, 1) * 255)
-    elif {"f_dc_0", "f_dc_1", "f_dc_2"} <= names:
-        coefficients = np.stack([np.asarray(vertices[f"f_dc_{channel}"]) for channel in range(3)], axis=1)
-        colours = np.rint(np.clip(0.5 + SH_C0 * np.nan_to_num(coefficients), 0, 1) * 255)
     return finite_points(positions, colours.astype(np.uint8), f"points of {path.name}", warnings)
 
 

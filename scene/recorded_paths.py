@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scene.cameras import Camera, camera_of_view
+from scene.cameras import Camera, camera_of_view, demand_rigid
 from utils.errors import UserError
 
 FRAMES_PER_SECOND = 30
 MOST_BYTES = 100_000_000  # some hundred thousand frames
-OFF_RIGID = 1e-3  # how much a pose's axes may miss unit length and right angles
 
 FORMAT = '{"fps": 30, "frames": [{"camera_to_world": 4 x 4 numbers, "fov_y_degrees": 50}, ...]}'
 
@@ -84,12 +83,14 @@ def _camera(path: Path, index: int, frame: Any, width: int, height: int) -> Came
     angle = _number(frame["fov_y_degrees"])
     if not 0.1 <= angle <= 179:
         raise UserError(f'{where}: "fov_y_degrees" is {frame["fov_y_degrees"]!r}; wanted are 0.1 to 179')
-    pose = _matrix(frame["camera_to_world"])
-    if pose is None or not _is_rigid(pose):
+    try:
+        pose = _matrix(frame["camera_to_world"])
+        demand_rigid(pose, "it")
+    except ValueError as failure:
         raise UserError(
-            f'{where}: "camera_to_world" is no rigid motion: wanted are 4 rows of 4 finite numbers, a '
+            f'{where}: "camera_to_world" is no rigid motion ({failure}): wanted are 4 rows of 4 numbers, a '
             "rotation (right-handed, no scale), the position in the last column, and 0 0 0 1 below"
-        )
+        ) from None
     return camera_of_view(f"{path.stem} {index:05d}", pose, angle, width, height)
 
 
@@ -103,19 +104,9 @@ def _number(value: Any) -> float:
         return math.inf
 
 
-def _matrix(value: Any) -> NDArray[np.float64] | None:
-    """(4, 4) of lists of numbers, or None for anything else."""
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    if not all(isinstance(row, list) and len(row) == 4 for row in value):
-        return None
-    return np.array([[_number(entry) for entry in row] for row in value])
-
-
-def _is_rigid(pose: NDArray[np.float64]) -> bool:
-    rotation = pose[:3, :3]
-    with np.errstate(over="ignore", invalid="ignore"):  # the file's numbers may be anything
-        square = np.abs(rotation @ rotation.T - np.eye(3)).max() <= OFF_RIGID
-        near = np.isfinite(pose[:3, 3].astype(np.float32)).all()
-    last = np.abs(pose[3] - (0, 0, 0, 1)).max() <= OFF_RIGID
-    return bool(square and near and last) and float(np.linalg.det(rotation)) > 0
+def _matrix(value: Any) -> NDArray[np.float64]:
+    """(4, 4) of lists of numbers; a ValueError for anything else."""
+    rows = value if isinstance(value, list) else []
+    if [len(row) if isinstance(row, list) else 0 for row in rows] != [4] * 4:
+        raise ValueError("it is not 4 lists of 4")
+    return np.array([[_number(entry) for entry in row] for row in rows])

@@ -1,6 +1,7 @@
 """A split of one's own: a JSON file that names the photographs to train from and those for the test."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,13 +30,12 @@ def read_split(path: Path) -> tuple[list[str], list[str]]:
             raise ValueError("names are texts")
     except OSError as failure:
         raise UserError(f"--split {path} cannot be read ({failure.strerror}); check the path") from None
-    except (ValueError, KeyError, TypeError) as failure:
+    except (ValueError, KeyError, TypeError, RecursionError) as failure:
         raise UserError(
             f"--split {path} cannot be used ({failure!r}); it needs JSON of this form: "
             '{"train": ["a.jpg"], "test": ["b.jpg"]}'
         ) from None
-    names = [*train, *test]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter([*train, *test]).items() if times > 1)
     if twice:
         raise UserError(
             f"--split {path} lists {', '.join(twice[:3])} more than once; each photograph has one use"
@@ -61,5 +61,6 @@ def named(
                 f"--split {path} names {shown}, which the dataset does not have; its {len(by_name)} "
                 f"photographs are called like {next(iter(by_name))}"
             )
-        found.append([by_name[name] for name in by_name if name in set(names)])
+        wanted = set(names)
+        found.append([photograph for name, photograph in by_name.items() if name in wanted])
     return found[0], found[1]

@@ -9,6 +9,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from scene.cameras import demand_rigid
 from scene.photographs import stored_size
 from utils.errors import UserError
 
@@ -39,13 +40,17 @@ def read_transforms(path: Path) -> tuple[dict[str, Any], list[Any]]:
             raise ValueError("`frames` is not a list with an entry")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as failure:
         raise UserError(
-            f"{path} cannot be read ({failure!r}); it needs JSON with a list `frames`"
+            f"{path} cannot be read ({_reason(failure)}); it needs JSON with a list `frames`"
         ) from failure
     if len(frames) > MOST_FRAMES:
         raise UserError(
             f"{path} lists {len(frames)} frames; read are at most {MOST_FRAMES}. Leave frames out"
         )
     return values, frames
+
+
+def _reason(failure: Exception) -> str:
+    return f"no {failure}" if isinstance(failure, KeyError) else str(failure)
 
 
 def path_in(frame: dict[str, Any], key: str) -> str:
@@ -80,17 +85,10 @@ def frame_pose(frame: Any, where: str) -> NDArray[np.float64]:
             to_world = np.vstack([to_world, [0, 0, 0, 1]])
         if to_world.shape != (4, 4):
             raise ValueError(f"`transform_matrix` has the shape {to_world.shape}")
-        if not (np.abs(to_world) < LARGEST).all():
-            raise ValueError("`transform_matrix` has a number that is not finite, or above 1e9")
-        rotation = to_world[:3, :3]
-        rigid = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
-        if not (rigid and np.allclose(to_world[3], [0, 0, 0, 1], atol=1e-3)):
-            raise ValueError("`transform_matrix` is not a 4x4 rigid motion")
-        if np.linalg.det(rotation) < 0:
-            raise ValueError("`transform_matrix` mirrors the world")
+        demand_rigid(to_world, "`transform_matrix`")
     except (KeyError, TypeError, ValueError, OverflowError) as failure:
         raise UserError(
-            f"{where} cannot be used ({failure!r}); it needs `file_path` and `transform_matrix` "
+            f"{where} cannot be used ({_reason(failure)}); it needs `file_path` and `transform_matrix` "
             "(4x4, camera to world)"
         ) from failure
     to_world[:3, 1:3] *= -1
@@ -139,7 +137,7 @@ def frame_lens(values: dict[str, Any], picture: Path, where: str) -> pycolmap.Ca
         model, bending = _distortion(values)
     except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as failure:
         raise UserError(
-            f"{where}: the camera cannot be used ({failure!r}); "
+            f"{where}: the camera cannot be used ({_reason(failure)}); "
             "it needs `camera_angle_x`, or `fl_x` and what goes with it, in numbers"
         ) from failure
     parameters = [focal_x, focal_y, *middle, *bending]

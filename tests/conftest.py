@@ -12,8 +12,14 @@ import torch
 
 from tests.programs import BUSY, run_train
 from tests.small_scene import write_small_scene
+from tests.viewer.chromium import program
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_report_header() -> str:
+    """Says which browser the tests take that need one."""
+    return f"browser: {program() or 'none on the path; tests that need one are skipped'}"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,8 @@
 """convert.py: poses found are the true ones, what is missing is told why, and every mistake of the user."""
 
+import errno
+import shutil
+
 import numpy as np
 import pycolmap
 import pytest
@@ -56,11 +59,11 @@ def photograph_of_a_corner(matrix, seed=4):
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Seven photographs of the corner, one of something else, in two folders."""
+    """Seven photographs of the corner, one of something else, in two folders, two of the same name."""
     folder = tmp_path_factory.mktemp("photographs")
     (folder / "more").mkdir()
     for number in range(7):
-        name = f"more/{number}.png" if number > 4 else f"{number}.png"
+        name = {5: "more/0.png", 6: "more/#6 Größe.PNG"}.get(number, f"{number}.png")
         photograph_of_a_corner(pose(number, 7)).save(folder / name)
     noise = np.random.default_rng(9).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "stray.png")
@@ -99,7 +102,7 @@ def test_poses_are_found_and_an_interrupted_run_ends_as_the_unbroken_one(
     assert "not registered: stray.png: 196 features, where the others have" in said
     scene = load_scene(SceneOptions(source_path=str(output)), seed=0)
     assert scene.warnings.lines() == []  # PINHOLE, and of the right size
-    names = [f"{number}.png" for number in range(5)] + ["more/5.png", "more/6.png"]
+    names = [f"{number}.png" for number in range(5)] + ["more/0.png", "more/_6_Größe.PNG"]
     assert [camera.name for camera in scene.train_cameras] == sorted(names)
     assert len(scene.points) > 300
     found = [next(c for c in scene.train_cameras if c.name == name) for name in names]
@@ -215,7 +218,7 @@ def test_photographs_as_they_came_from_a_camera(data_root, tmp_path):
     assert float(scene.train_cameras[0].intrinsics[0, 0]) == pytest.approx(2905.88 / 4, rel=0.05)
 
 
-def test_photographs_that_share_nothing_are_an_error_and_leave_nothing(tmp_path):
+def test_photographs_that_share_nothing_are_an_error_and_leave_nothing(tmp_path, capfd):
     folder = tmp_path / "photographs"
     folder.mkdir()
     for number in range(3):
@@ -224,6 +227,7 @@ def test_photographs_that_share_nothing_are_an_error_and_leave_nothing(tmp_path)
     with pytest.raises(UserError, match=r"none of the 3 photographs .* could be registered"):
         convert_folder(folder)
     assert list(tmp_path.iterdir()) == [folder]
+    assert "sparse model" not in capfd.readouterr().err  # COLMAP says it, too, in its own words
 
 
 def test_the_same_picture_in_several_files_is_no_scene(tmp_path):
@@ -242,6 +246,7 @@ def test_the_same_picture_in_several_files_is_no_scene(tmp_path):
     [
         ({"source_path": ""}, r"--source_path \(empty\): allowed is a folder of photographs, or a video"),
         ({"seed": -1}, "--seed -1: allowed is 0"),
+        ({"seed": 2**31}, "--seed 2147483648: allowed is 0 to 2147483647"),
         ({"frames": 2}, "--frames 2: allowed is 3"),
         ({"overlap": 0}, "--overlap 0: allowed is 1"),
         ({"copies": (2, 1)}, r"--copies \(2, 1\): allowed is whole numbers from 2"),
@@ -303,9 +308,37 @@ def test_an_output_among_the_photographs_is_refused(tmp_path):
         convert_folder(tmp_path, output_path=str(tmp_path / "out"))
 
 
-def test_a_dataset_is_put_into_a_folder_that_is_there_with_its_model_last(tmp_path):
+def test_the_dataset_goes_beside_the_source_however_that_is_written(tmp_path, monkeypatch):
+    (tmp_path / "my.photographs/more").mkdir(parents=True)
+    (tmp_path / "walk.mp4").touch()
+    monkeypatch.chdir(tmp_path / "my.photographs/more")
+    for given in ("..", "../.", "../../my.photographs/", str(tmp_path / "my.photographs")):
+        assert convert.beside(convert.absolute(given)) == str(tmp_path / "my.photographs-posed")
+    assert convert.beside(convert.absolute("../../walk.mp4")) == str(tmp_path / "walk-posed")
+
+
+@pytest.mark.parametrize("another_disk", [False, True])
+def test_a_dataset_is_put_into_a_folder_that_is_there_with_its_model_last(
+    tmp_path, monkeypatch, another_disk
+):
     for part in ("images", "images_2", "sparse"):
         (tmp_path / "posed" / part).mkdir(parents=True)
+        (tmp_path / "posed" / part / "it").touch()
     (tmp_path / "scene/input").mkdir(parents=True)
+
+    def refused(*_):
+        raise OSError(errno.EXDEV, "another disk")
+
+    if another_disk:
+        monkeypatch.setattr("os.rename", refused)
+    moved, move = [], shutil.move
+
+    def noted(one, two):
+        moved.append(two.name)
+        move(one, two)
+
+    monkeypatch.setattr(shutil, "move", noted)
     convert.put_in_place(tmp_path / "posed", tmp_path / "scene")
+    assert moved == ["images", "images_2", "sparse"] and not any((tmp_path / "posed").iterdir())
+    assert all((tmp_path / "scene" / part / "it").is_file() for part in moved)
     assert {path.name for path in (tmp_path / "scene").iterdir()} == {"images", "images_2", "input", "sparse"}

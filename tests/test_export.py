@@ -137,7 +137,7 @@ def test_gaussians_that_are_not_finite_are_left_out_and_said(tmp_path, capsys):
         (["some.ply", "--format", "html", "--start_view", "a.jpg"], "only a model's folder has some"),
         (["-m", "model", "--format", "html", "--start_view", "a.jpg"], "found: view_0, view_1, view_2"),
         (["-m", "model", "--iteration", "8", "--format", "spz"], "holds 7, 30"),
-        (["none.ply", "--format", "spz"], "no such file of Gaussians"),
+        (["none.ply", "--format", "spz"], "no such file: none.ply"),
     ],
 )
 def test_mistakes_are_one_message_and_write_nothing(model, words, message, monkeypatch):

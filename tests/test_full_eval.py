@@ -62,7 +62,7 @@ def options(small_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_cells_run_once_and_come_out_again(options: Options, tmp_path: Path, monkeypatch, capsys) -> None:
     main(options)
     said = capsys.readouterr().out
-    assert said.startswith("4 cells, 0 of them done; the others take about ")
+    assert said.startswith("4 cells, 0 of them done; the rest takes about ")
     assert "3 to go, about" in said
     results = tmp_path / "eval" / "results.json"
     records = json.loads(results.read_text())["records"]
@@ -146,6 +146,15 @@ def test_a_failing_cell_is_named_and_the_others_go_on(options: Options, tmp_path
     assert "2 of 2" in (tmp_path / "eval" / "tables.md").read_text()
 
 
+def test_a_plan_says_what_is_left_and_runs_nothing(options: Options, monkeypatch, capsys) -> None:
+    for module in (cells, visibility):
+        monkeypatch.setattr(module, "call", nothing_runs)
+    options.plan_only, options.reference_iterations = True, 300
+    main(options)
+    assert capsys.readouterr().out.startswith("4 cells, 0 of them done; the rest takes about ")
+    assert not Path(options.output).exists()
+
+
 def test_what_cannot_be_used_is_found_before_the_first_cell(options: Options, monkeypatch) -> None:
     monkeypatch.setattr(cells, "call", nothing_runs)
     for changes, message in (
@@ -155,6 +164,7 @@ def test_what_cannot_be_used_is_found_before_the_first_cell(options: Options, mo
         ({"views": (99,)}, "--n_views 99: there are 9 training photographs"),
         ({"baseline": "other"}, "--baseline other: allowed is one of plain, brief"),
         ({"jobs": 0}, "--jobs 0"),
+        ({"lpips_weights": "nowhere.pth"}, r"--lpips_weights nowhere\.pth: there is no such file"),
         ({"seeds": ()}, "--seeds"),
         ({"cell": "a"}, "--cell names a cell of --from"),
         ({"from_": "nowhere.json"}, r"--from nowhere\.json cannot be read"),

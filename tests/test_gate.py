@@ -15,7 +15,7 @@ import train
 from gaussian_renderer import render
 from scene.camera_paths import look_at
 from scene.cameras import Camera
-from scene.gaussians import load_ply
+from scene.gaussians import load_gaussians
 from sds_guidance import Guidance
 from sds_guidance.gate import PilotPlan, Trial, try_weights, verdict
 from sds_guidance.loading import choose_mode
@@ -126,7 +126,7 @@ def gate_of(model: Path) -> dict:
 def held_out_psnr(model: Path, iteration: int) -> float:
     """dB, the mean over poses between, above and below those of the photographs."""
     path = model / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply"
-    gaussians, _ = load_ply(path, Warnings())
+    gaussians, _ = load_gaussians(path, Warnings())
     camera = arc_of_cameras(1)[0]
     scores = []
     for angle in torch.linspace(-0.8, 0.8, 6).tolist():

@@ -14,6 +14,7 @@ from PIL import Image
 
 import gaussian_renderer
 import metrics
+from formats.compressed_ply import pack_compressed
 from formats.spz import pack_spz
 from render import Options, main
 from scene.cameras import Camera
@@ -225,12 +226,14 @@ def test_gaussians_from_elsewhere(dataset, tmp_path, degree):
     metrics.main(metrics.Options(model_paths=(str(tmp_path / "out"),), lpips_net="none"))
 
 
-def test_compressed_gaussians_from_elsewhere(dataset, tmp_path):
-    (tmp_path / "small.spz").write_bytes(pack_spz(splats_of(some_gaussians())))
-    render(tmp_path / "out", ply=str(tmp_path / "small.spz"), source_path=str(dataset), skip_test=True)
-    for image, photograph in zip(
-        *(pictures(tmp_path / "out/train/small" / it) for it in ("renders", "gt")), strict=True
-    ):
+@pytest.mark.parametrize(
+    ("name", "pack"), [("small.spz", pack_spz), ("small.compressed.ply", pack_compressed)]
+)
+def test_compressed_gaussians_from_elsewhere(dataset, tmp_path, name, pack):
+    (tmp_path / name).write_bytes(pack(splats_of(some_gaussians())))
+    render(tmp_path / "out", ply=str(tmp_path / name), source_path=str(dataset), skip_test=True)
+    folder = tmp_path / "out/train" / name.rpartition(".")[0]
+    for image, photograph in zip(*(pictures(folder / it) for it in ("renders", "gt")), strict=True):
         assert np.abs(image - photograph).mean() < 2
 
 

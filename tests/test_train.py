@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import train
-from scene.gaussians import load_ply
+from scene.gaussians import load_gaussians
 from tests.programs import BUSY, PLAIN, ROOT, ply, run_program, run_train
 from utils.checkpoints import checkpoint_path, load_newest_checkpoint
 from utils.errors import UserError, Warnings
@@ -42,12 +42,12 @@ def test_outputs_lie_where_the_reference_puts_them(small_scene, unbroken):
     assert settings["options"]["scene"]["source_path"] == str(small_scene)
     assert settings["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "points3d.ply" in settings["scene"]["points"]
-    gaussians, _ = load_ply(unbroken / "point_cloud/iteration_60/point_cloud.ply")
+    gaussians, _ = load_gaussians(unbroken / "point_cloud/iteration_60/point_cloud.ply")
     assert json.loads((unbroken / "training.json").read_text())["gaussians"] == len(gaussians["means"])
 
 
 def test_the_busy_run_grew(unbroken):
-    assert len(load_ply(unbroken / "point_cloud/iteration_60/point_cloud.ply")[0]["means"]) > 60
+    assert len(load_gaussians(unbroken / "point_cloud/iteration_60/point_cloud.ply")[0]["means"]) > 60
 
 
 def test_same_seed_same_bits_and_another_seed_others(small_scene, unbroken, tmp_path):
@@ -92,7 +92,7 @@ def test_a_model_is_saved_before_its_opacities_are_reset(small_scene, tmp_path):
     run_train(
         small_scene, tmp_path, "--iterations", 5, "--opacity_reset_interval", 5, "--test_iterations", -1
     )
-    saved, _ = load_ply(tmp_path / "point_cloud/iteration_5/point_cloud.ply")
+    saved, _ = load_gaussians(tmp_path / "point_cloud/iteration_5/point_cloud.ply")
     assert torch.sigmoid(saved["opacities"]).max() > 0.05
     checkpoint = load_newest_checkpoint(tmp_path, Warnings())
     assert checkpoint is not None
@@ -298,7 +298,7 @@ def test_mcmc_from_photographs_to_model(small_scene, tmp_path):
     run_train(small_scene, tmp_path / "free", *flags, "--opacity_reg", 0, "--scale_reg", 0)
     means = {}
     for name in ("mcmc", "free"):
-        gaussians, _ = load_ply(tmp_path / name / "point_cloud/iteration_60/point_cloud.ply")
+        gaussians, _ = load_gaussians(tmp_path / name / "point_cloud/iteration_60/point_cloud.ply")
         assert len(gaussians["means"]) == 65
         means[name] = [
             float(gaussians["opacities"].detach().sigmoid().mean()),
@@ -321,8 +321,8 @@ def test_overwrite_replaces_the_run_and_keeps_other_files(small_scene, tmp_path)
 def test_starts_from_a_gaussian_ply(small_scene, unbroken, tmp_path):
     start = unbroken / "point_cloud/iteration_60/point_cloud.ply"
     run_train(small_scene, tmp_path, "--init_ply", start, "--iterations", 1, "--position_lr_init", 0)
-    first, _ = load_ply(start)
-    again, _ = load_ply(tmp_path / "point_cloud/iteration_1/point_cloud.ply")
+    first, _ = load_gaussians(start)
+    again, _ = load_gaussians(tmp_path / "point_cloud/iteration_1/point_cloud.ply")
     assert torch.equal(first["means"], again["means"])
     assert not torch.equal(first["sh0"], again["sh0"])
     with pytest.raises(UserError, match="give --sh_degree 3"):

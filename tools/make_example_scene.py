@@ -2,9 +2,10 @@
 
 python tools/make_example_scene.py --output examples/still_life
 python tools/make_example_scene.py --output output/preview --samples 8 --views 6
+python tools/make_example_scene.py --output output/filmed --samples 32 --video_frames 60
 
 Needs Mitsuba 3 (`pip install mitsuba`). A view that is already there is kept, so a stopped run can go on; the
-same settings give the same scene.
+same settings give the same scene. A video is made anew unless it is whole.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import dataclasses
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +27,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file, from anywhere
 
-from scene.camera_paths import look_at
+from scene.camera_paths import look_at, through
 from scene.cameras import Camera
 from tools.example_scene.colmap_model import write_model
 from tools.example_scene.courtyard import courtyard
@@ -36,9 +39,11 @@ from tools.studio.renderer import load_mitsuba, picture
 from utils.errors import UserError, demand, run_program
 from utils.files import whole_file, write_json
 from utils.options import parse
+from utils.video import write_video
 
 FIELD_OF_VIEW = 55.0  # degrees, across
 SETTINGS = "made_with.json"
+VIDEO = "video.mp4"
 
 
 @dataclass
@@ -57,10 +62,13 @@ class Options:
     """Photographs, two or more."""
     seed: int = 0
     """Of the scene's irregularities, the cameras' and the points'."""
+    video_frames: int = 0
+    """Instead, makes video.mp4 of so many frames: past the lower photographs, back past the upper ones."""
 
     def check(self) -> None:
         """Raises a `UserError` for a number out of its range."""
-        for name, least in (("samples", 1), ("width", 16), ("height", 16), ("views", 2), ("seed", 0)):
+        least_values = {"samples": 1, "width": 16, "height": 16, "views": 2, "seed": 0, "video_frames": 0}
+        for name, least in least_values.items():
             demand(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
 
 
@@ -94,6 +102,8 @@ def keep_settings(options: Options, folder: Path) -> None:
         UserError: the folder holds a scene of other settings, or something else.
     """
     settings = {name: value for name, value in dataclasses.asdict(options).items() if name != "output"}
+    if not options.video_frames:
+        del settings["video_frames"]
     path = folder / SETTINGS
     if path.is_file():
         try:
@@ -111,14 +121,31 @@ def keep_settings(options: Options, folder: Path) -> None:
         write_json(path, settings)
 
 
+def film(path: Path, scene: Any, cameras: Sequence[Camera], options: Options) -> None:
+    """Renders a video of a walk past the cameras of the lowest row and back past those of the highest."""
+    if path.is_file():
+        print(f"{path} is there already")
+        return
+    way = through([*cameras[::3], *cameras[2::3][::-1]], options.video_frames, "frame")
+    frames = (picture(scene, camera, options.samples, seed=options.seed + n) for n, camera in enumerate(way))
+    write_video(path, tqdm(frames, desc="frames", unit="frame", total=len(way)))
+    print(f"{path}: {len(way)} frames; place them with: python convert.py -s {path}")
+
+
 def main(options: Options) -> None:
-    """Renders the views that are missing, then makes the point cloud and writes the COLMAP model."""
+    """Renders the views that are missing, then makes the point cloud and writes the COLMAP model.
+
+    With `video_frames`, renders the video alone.
+    """
     options.check()
     load_mitsuba()
     folder = Path(options.output)
     keep_settings(options, folder)
     cameras = dome(np.random.default_rng([options.seed, 1]), options.views, options.width, options.height)
     scene = build(scene_items(options.seed))
+    if options.video_frames:
+        film(folder / VIDEO, scene, cameras, options)
+        return
     images = []
     for number, camera in enumerate(tqdm(cameras, desc="views", unit="view")):
         path = folder / "images" / camera.name

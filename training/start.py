@@ -4,12 +4,13 @@ from pathlib import Path
 
 from torch.nn import ParameterDict
 
+from formats.files import holds_splats
 from gaussian_renderer import Engine
 from scene.dataset import Scene, load_scene, scene_extent
 from scene.densification import Densification
 from scene.depth_maps import load_depth_maps, supposed_depth
 from scene.exposure import Exposures
-from scene.gaussians import gaussians_from_points, is_splat_ply, load_ply, read_vertices
+from scene.gaussians import gaussians_from_points, load_gaussians, with_sh_degree
 from scene.optimisers import make_optimisers
 from scene.points import FEWEST, unprojected
 from scene.training_state import TrainingState, ViewOrder
@@ -68,14 +69,14 @@ def first_state(options: Options, scene: Scene, engine: Engine, warnings: Warnin
 
 def initial_gaussians(options: Options, scene: Scene, warnings: Warnings) -> ParameterDict:
     """Gaussians from the scene's points, or those of `--init_ply` if it holds Gaussians."""
-    if options.scene.init_ply and is_splat_ply(read_vertices(Path(options.scene.init_ply))):
-        gaussians, info = load_ply(Path(options.scene.init_ply), warnings)
-        if info.sh_degree != options.sh_degree:
+    if options.scene.init_ply and holds_splats(Path(options.scene.init_ply)):
+        gaussians, info = load_gaussians(Path(options.scene.init_ply), warnings)
+        if info.sh_degree > options.sh_degree:
             raise UserError(
                 f"--init_ply {options.scene.init_ply} has SH degree {info.sh_degree}, "
                 f"but --sh_degree is {options.sh_degree}; give --sh_degree {info.sh_degree}"
             )
-        return gaussians
+        return with_sh_degree(gaussians, options.sh_degree)
     opacity, scale = options.densification.initial
     return gaussians_from_points(
         scene.points.positions,

@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 SETTINGS_FILE = "settings.json"
 
+SIMPLE: Mapping[Any, type | tuple[type, ...]] = {bool: bool, int: int, float: (int, float), str: str}
+"""What the saved value of a field of these types has to be."""
+
 
 def parse(
     options: type[T],
@@ -56,15 +59,25 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(options: type[T], plain: Mapping[str, Any]) -> T:
-    """A dataclass from `to_plain`'s result; what is missing keeps its default, the unknown is left out."""
+    """A dataclass from `to_plain`'s result; what is missing keeps its default, the unknown is left out.
+
+    Raises:
+        UserError: a truth value, number or text is of another type than its field.
+    """
     hints = get_type_hints(options)
     values = {}
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
         if field.name not in plain:
             continue
-        value = plain[field.name]
-        if dataclasses.is_dataclass(hints[field.name]):
-            value = from_plain(hints[field.name], value)  # type: ignore[arg-type]
+        value, hint = plain[field.name], hints[field.name]
+        wanted = SIMPLE.get(hint)
+        if wanted and not isinstance(value, wanted):
+            raise UserError(
+                f"--{field.name} was saved as {value!r}, which is no {hint.__name__}; restore what train.py "
+                "wrote into the model's folder"
+            )
+        if dataclasses.is_dataclass(hint):
+            value = from_plain(hint, value)  # type: ignore[arg-type]
         elif isinstance(value, list):
             value = tuple(value)
         values[field.name] = value
@@ -104,7 +117,7 @@ def load_settings(model_path: Path) -> dict[str, Any] | None:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise UserError(
             f"{path} is not valid JSON ({problem}); restore it or choose another --model_path"
         ) from None
@@ -132,5 +145,5 @@ def load_cfg_args(model_path: Path) -> dict[str, Any]:
         raise UserError(
             f"{model_path} holds no trained model: neither {SETTINGS_FILE} nor cfg_args was found; check -m"
         ) from None
-    except (SyntaxError, ValueError, AssertionError) as problem:
+    except (SyntaxError, ValueError, TypeError, AssertionError, RecursionError, MemoryError) as problem:
         raise UserError(f"{path} is not a line Namespace(key=value, ...): {problem}") from None

@@ -4,13 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from formats.files import read_splats
-from formats.splats import finite
 from gaussian_renderer import Engine
 from scene.cameras import Camera
 from scene.dataset import SceneOptions, load_scene
 from scene.exposure import load_exposures
-from scene.gaussians import gaussians_of
+from scene.gaussians import load_gaussians
 from scene.model_folder import CAMERAS_FILE, find_ply, read_cameras, saved_scene_options
 from utils.errors import UserError, Warnings
 from viewer.stage import Model
@@ -33,9 +31,9 @@ def load_model(file: str, model_path: str, iteration: int, warnings: Warnings) -
     if not file:
         iteration, path = find_ply(Path(model_path), iteration)
         name, folder = f"{Path(model_path).resolve().name}, iteration {iteration}", Path(model_path) / "view"
-    splats, _ = finite(read_splats(path), str(path), warnings)
-    title = f"{name}: {len(splats)} Gaussians, SH degree {splats.sh_degree}"
-    return Model(gaussians_of(splats), title), splats.antialiased, folder
+    gaussians, info = load_gaussians(path, warnings)
+    title = f"{name}: {len(gaussians['means'])} Gaussians, SH degree {info.sh_degree}"
+    return Model(gaussians, title), info.antialiased, folder
 
 
 def load_surroundings(

@@ -11,7 +11,7 @@ from scene.gaussians import save_ply
 from utils.images import image_pixels, write_png
 from viewer.cameras import MOST_PIXELS, key_frame, key_frame_of, move_to, view_of
 from viewer.paths import FRAMES_PER_SECOND, KeyFrame, save_path, smooth_path
-from viewer.pictures import coloured_depth, photograph, within
+from viewer.pictures import coloured_depth, enlarged, photograph, together, within
 from viewer.splats import Box, box_around, chosen
 from viewer.stage import Stage
 
@@ -120,8 +120,7 @@ class CamerasTab:
         visible = gui.add_checkbox("Show cameras", True)
         self.names = gui.add_dropdown("Camera", [camera.name for camera in self.cameras])
         blank = np.zeros((1, 1, 3), np.uint8)
-        self.taken = gui.add_image(blank, label="Photograph", visible=False)
-        self.rendered = gui.add_image(blank, label="Our rendering of it", visible=False)
+        self.pictures = gui.add_image(blank, visible=False)
         self.all = stage.server.scene.add_frame("/cameras", show_axes=False)
         self.size = 0.05 * stage.reach
         self.positions = np.stack([key_frame_of(camera).position for camera in self.cameras])
@@ -179,6 +178,7 @@ class CamerasTab:
 
     def clicked(self, camera: Camera, event: SceneNodePointerEvent[CameraFrustumHandle]) -> None:
         """A frustum in the scene was clicked."""
+        self.names.value = camera.name  # type: ignore[misc]
         self.visit(event.client, camera)
 
     def visit(self, client: ClientHandle, camera: Camera) -> None:
@@ -189,10 +189,12 @@ class CamerasTab:
     def compare(self, camera: Camera) -> None:
         """Shows the photograph, if there is one, and our rendering of its camera."""
         small = camera.resized(*within(camera.width, camera.height, LONGEST))
-        self.rendered.image = image_pixels(self.stage.rendering(small).rgb)
+        picture, label = image_pixels(self.stage.rendering(small).rgb), "Our rendering of it"
         if camera.photograph:
-            self.taken.image = photograph(camera, self.stage.around.background, LONGEST)
-        self.taken.visible, self.rendered.visible = camera.photograph is not None, True
+            taken = photograph(camera, self.stage.around.background, LONGEST)
+            picture, label = together(taken, picture), "The photograph, then our rendering of it"
+        self.pictures.image, self.pictures.label = enlarged(picture, LONGEST), label
+        self.pictures.visible = True
 
 
 class CropTab:

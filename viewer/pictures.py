@@ -34,6 +34,17 @@ def within(width: int, height: int, longest: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def enlarged(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: a small picture, each pixel repeated as often as `longest` pixels along it allow."""
+    times = max(1, longest // max(pixels.shape[:2]))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def together(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two pictures of one size as one: beside each other where they are upright, else one below the other."""
+    return np.concatenate([one, other], axis=int(one.shape[0] > one.shape[1]))
+
+
 def photograph(camera: Camera, background: Tensor, longest: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: the camera's photograph over a background, at most `longest` pixels long.
 

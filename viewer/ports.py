@@ -1,6 +1,7 @@
 """Whether a port of this machine can be listened on, asked before anything else is done."""
 
 import errno
+import ipaddress
 import socket
 
 from utils.errors import UserError
@@ -33,3 +34,11 @@ def in_use(host: str, port: int, flag: str) -> str:
         f"port {port} of {host} is in use, perhaps by another viewer; close that, "
         f"or choose another port with --{flag} (0: any that is free)"
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is this machine's for itself alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -27,7 +27,7 @@ class View:
     Attributes:
         name, use: use is "train" or "test".
         size: width and height in pixels at which it is used.
-        sharpness: over the median of all; NaN where nothing of it counts.
+        sharpness: over the median of all; NaN where it shows nothing.
         stops: how much brighter than the others it is.
         points: how many of the points it sees.
         overlap: the largest share of them that another training photograph sees too.
@@ -186,7 +186,7 @@ def add_doubts(views: list[View], looks: list[Look], arrangement: Arrangement, o
         views, looks, arrangement.apart, arrangement.distances, strict=True
     ):
         if np.isnan(view.sharpness):
-            view.doubts.append("nothing of it counts: all is masked or transparent")
+            view.doubts.append("shows nothing: all is of one colour, masked or transparent")
         elif view.sharpness < BLURRED:
             view.doubts.append(f"blurred: {view.sharpness:.2f} times as sharp as the others")
         if first.setdefault(its.digest, view.name) != view.name:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from scene.check.arrangement import Arrangement
 from scene.check.health import Health
 from utils.files import whole_file
 
@@ -15,6 +14,7 @@ SIDE, MARGIN, HEAD = 720, 48, 40  # pixels: of a panel, of its border, and of th
 FINER = 2  # drawn so many times larger, then shrunk, for smooth lines
 MOST_POINTS = 6000
 MOST_NAMES = 12
+REACH = {"points": 10, "focus": 3}  # times the cameras' spread, farther from which the picture does not go
 TRAIN, TEST, DOUBTFUL = (31, 95, 180), (230, 140, 20), (205, 30, 45)
 BLACK, PALE = (20, 20, 20), (205, 205, 205)
 
@@ -27,11 +27,12 @@ def save_picture(path: Path, health: Health) -> None:
     canvas = Image.new("RGB", (2 * SIDE * FINER, (SIDE + HEAD) * FINER), "white")
     draw = ImageDraw.Draw(canvas)
     its = health.arrangement
-    focus = its.focus
-    scale = _scale(its, focus)
+    low, high = _box(health)
+    middle = (low + high) / 2 @ np.stack([its.right, its.forward, its.up])
+    scale = (SIDE - 3 * MARGIN) / float((high - low).max() or 1.0)
     panels = (("from above", its.right, its.forward), ("from the side", its.forward, its.up))
     for number, (title, across, upward) in enumerate(panels):
-        panel = _Panel(draw, number, np.stack([across, -upward]), _middle(its, focus), scale)
+        panel = _Panel(draw, number, np.stack([across, -upward]), middle, scale)
         if health.points != "random":
             _draw_points(panel, health)
         _draw_cameras(panel, health)
@@ -73,29 +74,27 @@ class _Panel:
         length = max(factor * unit for factor in (1, 2, 5) if factor * unit <= most)
         x, y = self.low[0] + 10 * FINER, self.high[1] - 12 * FINER
         self.draw.line([x, y, x + length * self.scale * FINER, y], BLACK, 2 * FINER)
-        self.draw.text((x, y - 20 * FINER), f"{length:g} scene units", BLACK, _font(13))
+        self.draw.text((x, y - 20 * FINER), f"{length:g} scene unit{'s' * (length != 1)}", BLACK, _font(13))
 
 
-def _middle(its: Arrangement, focus: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) the middle of the box round the cameras and what they look at, those that stand apart left out."""
-    shown = np.vstack([its.positions[~its.apart], _near(its, focus)])
-    return (shown.min(axis=0) + shown.max(axis=0)) / 2
+def _box(health: Health) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(3,) lower and upper corner of what is shown, along the axes right, forward and up.
 
-
-def _scale(its: Arrangement, focus: NDArray[np.float64]) -> float:
-    """Pixels a scene unit, with which the same box fits into both panels."""
-    shown = np.vstack([its.positions[~its.apart], _near(its, focus)])
+    It holds the cameras, those that stand apart left out, and nine tenths of the points along
+    each axis, or without points what the cameras look at; these as far as `REACH` times the cameras' spread.
+    """
+    its = health.arrangement
     axes = np.stack([its.right, its.forward, its.up])
-    extent = np.ptp(shown @ axes.T, axis=0).max() or 1.0
-    return (SIDE - 3 * MARGIN) / float(extent)
-
-
-def _near(its: Arrangement, focus: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(1, 3) the focus, or a place on the way to it, three times the cameras' spread from their middle."""
-    middle = its.positions[~its.apart].mean(axis=0)
-    spread = float(np.linalg.norm(its.positions[~its.apart] - middle, axis=1).max()) or 1.0
-    way = focus - middle
-    return middle + way[None] * min(1.0, 3 * spread / (float(np.linalg.norm(way)) or 1.0))
+    near = its.positions[~its.apart] @ axes.T
+    middle = near.mean(axis=0)
+    spread = float(np.linalg.norm(near - middle, axis=1).max()) or 1.0
+    seen = health.scene.points.positions[np.isfinite(health.scene.points.positions).all(axis=1)] @ axes.T
+    if health.points == "random" or not len(seen):
+        seen, reach = its.focus[None] @ axes.T, REACH["focus"] * spread
+    else:
+        seen, reach = np.percentile(seen, (5, 95), axis=0), REACH["points"] * spread
+    shown = np.vstack([near, np.clip(seen, middle - reach, middle + reach)])
+    return shown.min(axis=0), shown.max(axis=0)
 
 
 def _draw_points(panel: _Panel, health: Health) -> None:

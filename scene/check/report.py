@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scene.check.health import Health
+from scene.check.health import BLURRED, FEW_POINTS, LITTLE, Health
 from scene.dataset import SceneOptions
 from utils.tables import markdown_table
 
@@ -38,24 +38,33 @@ def findings(health: Health) -> list[str]:
     ]
     counts = [view.points for view in views]
     if health.points != "random":
-        what = "observed in each" if health.points == "observed" else "in each one's view, hidden or not"
-        lines.append(f"points {what}: {min(counts)} at least, {np.median(counts):.0f} in the middle")
+        what = (
+            "that each photograph observed"
+            if health.points == "observed"
+            else "in each one's view, hidden or not"
+        )
+        few = f" (its pose is doubtful below {FEW_POINTS})" if health.points == "observed" else ""
+        lines.append(f"points {what}: {min(counts)} at least, median {np.median(counts):.0f}{few}")
     if len(views) == 1:
         return lines
     low, high = stop_range(health)
-    told = "points that several show" if health.by_points else "the pictures' means, so by what they show too"
+    told = f"points that several show; above {SPREAD} --exposure helps"
+    if not health.by_points:
+        told = "the pictures' means, so by what they show too"
     worst = min(views, key=lambda view: view.sharpness if math.isfinite(view.sharpness) else math.inf)
-    shared = "points that the best neighbour sees too"
+    shared = "of a photograph's points are seen by the neighbour that shares most"
     if health.points != "observed":
-        shared = "the view that the best neighbour has too, were nothing hidden"
+        shared = "of a photograph's view the neighbour that shares most has too, were nothing hidden"
     middle, least, angles = np.median(its.overlap), its.overlap.min(), its.nearest
     return [
         *lines,
         f"exposure: {high - low:.1f} stops from darkest to brightest (by {told})",
-        f"sharpness: {worst.sharpness:.2f} times the median at least ({worst.name})",
-        f"neighbours: {np.median(angles):.1f} degrees apart in the middle, {angles.max():.1f} at most",
-        f"overlap: {middle:.0%} in the middle, {least:.0%} at least ({shared})",
-        f"the cameras stand within {its.round_about:.0f} degrees of the circle round what they see",
+        f"sharpness: {worst.sharpness:.2f} times the median at least ({worst.name}; blurred below {BLURRED})",
+        f"neighbours: median {np.median(angles):.1f} degrees apart, {angles.max():.1f} at most "
+        f"(above {WIDE:.0f} much is seen in one photograph alone)",
+        f"overlap: median {middle:.0%}, {least:.0%} at least {shared} (doubtful below {LITTLE:.0%})",
+        f"the cameras stand within {its.round_about:.0f} degrees of the circle round what they see; views "
+        "from elsewhere show what no photograph does",
     ]
 
 
@@ -65,7 +74,7 @@ def to_look_at(health: Health) -> list[str]:
     apart = float(np.median(health.arrangement.nearest))
     if apart > WIDE:
         lines.append(
-            f"neighbours are {apart:.0f} degrees apart in the middle: much is seen in one photograph alone; "
+            f"neighbours are {apart:.0f} degrees apart (median): much is seen in one photograph alone; "
             "photographs in between help more than any flag"
         )
     unlike = [view.name for view in health.views if health.by_points and abs(view.stops) > UNLIKE]
@@ -82,7 +91,8 @@ def suggestions(health: Health, split: Path | None) -> list[tuple[str, str]]:
     Args:
         split: the file that leaves doubtful training photographs out, where there is one.
     """
-    options, scene, found = health.options, health.scene, []
+    options, scene = health.options, health.scene
+    found = [("--lambda_sds 0", "no guidance; it needs a diffusion model (--guidance_model, --prompt)")]
     low, high = stop_range(health)
     if health.by_points and high - low > SPREAD:
         found.append(("--exposure", f"the same points differ by {high - low:.1f} stops between photographs"))
@@ -121,7 +131,7 @@ def text_report(health: Health, split: Path | None = None) -> str:
     doubts, flags = to_look_at(health), suggestions(health, split)
     lines = [health.options.source_path, *(f"  {line}" for line in findings(health))]
     lines += ["to look at:" if doubts else "nothing is doubtful", *(f"  {line}" for line in doubts)]
-    lines += ["suggested flags:"] * bool(flags) + [f"  {flag}: {why}" for flag, why in flags]
+    lines += ["suggested flags:", *(f"  {flag}: {why}" for flag, why in flags)]
     lines.append(f"it can be trained:\n  {command(health.options, [flag for flag, _ in flags])}")
     return "\n".join(lines)
 
@@ -156,8 +166,10 @@ def markdown_report(health: Health, picture: str, split: Path | None) -> str:
         "\n".join(f"- {line}" for line in to_look_at(health) or ["nothing"]) + "\n",
         "## Suggested\n",
         "".join(f"- `{flag}`: {why}\n" for flag, why in flags),
-        f"    {command(health.options, [flag for flag, _ in flags])}\n",
+        f"```\n{command(health.options, [flag for flag, _ in flags])}\n```\n",
         "## Photographs\n",
+        "Sharpness over the median of all; stops brighter than the others; points seen in it, the share of "
+        "them that one other training photograph sees too, and degrees to the nearest of these.\n",
         markdown_table(header, rows),
     ]
     return "\n".join(part for part in parts if part)

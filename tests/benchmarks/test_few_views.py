@@ -1,18 +1,24 @@
 """`benchmarks/few_views.py`: what its variants change, its tables, and a run of the smallest."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import few_views
 from benchmarks.few_views import HEADER, PARTS_OF_BASE, VARIANTS, Options, Part, main
+from benchmarks.guidance_pictures import LINE
 from protocols import cells
+from protocols.cells import Cell
 from protocols.variants import read_variants
+from tests.protocols.test_runner import CELL
 from tests.test_full_eval import in_this_process
 from training.options import Options as TrainOptions
 from training.presets import read_options
+from utils.files import write_json
 
 CHANGED = {
     "no_dense_start": {"points"},
@@ -119,6 +125,63 @@ def test_the_ablation_is_of_pairs_too() -> None:
         ["no_size", "-1.00", "+0.50", "-0.25"],
         ["no_dropout", "-1.00", "-", "-"],
     ]
+
+
+def finished_model(
+    cell: Cell, output: Path, scores: dict[str, float], grey: int, size: tuple[int, int]
+) -> None:
+    """What the picture takes of a finished cell; the rendering of view i is `grey` + i all over."""
+    model = output / cell.name
+    write_json(model / "per_view.json", {"ours_6": {"PSNR": scores}})
+    for side in ("gt", "renders"):
+        (model / "test" / "ours_6" / side).mkdir(parents=True)
+        for number, view in enumerate(scores):
+            tone = grey + number if side == "renders" else 250 + number
+            Image.new("L", size, tone).save(model / "test" / "ours_6" / side / view)
+
+
+def test_the_picture_shows_the_middle_view_of_every_finished_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells_of = {
+        (scene, variant): replace(CELL, scene=scene, variant=variant)
+        for scene in ("a", "b", "c")
+        for variant in PART.variants
+        if (scene, variant) != ("c", "base")
+    }
+    for place, (key, cell) in enumerate(cells_of.items()):
+        # of plain, dense's views the third is the middle one; those of the others are in another order
+        values = (30.0, 10.0, 20.0) if key[1] == "plain_dense" else (1.0, 2.0, 3.0)
+        scores = {f"{number:05d}.png": value for number, value in enumerate(values)}
+        finished_model(cell, tmp_path, scores, 30 * place, (64, 48) if key[0] == "a" else (40, 56))
+    asked = []
+
+    def finished(part: Part, options: Options) -> Any:
+        asked.append(part)
+        return dict.fromkeys(cells_of.values())
+
+    monkeypatch.setattr(few_views, "finished", finished)
+    options = Options(output=str(tmp_path), views=(9, 3), seeds=(1, 0), pictures=str(tmp_path / "all.jpg"))
+    few_views.save_pictures(options)
+    assert [(part.views, part.seeds) for part in asked] == [((3,), (0,))]
+    sheet = np.asarray(Image.open(tmp_path / "all.jpg"))
+    assert sheet.shape == (LINE + 48 + LINE + 56, 4 * 64, 3)  # without c, whose base is missing
+    for top, height, place in ((LINE, 48, 0), (2 * LINE + 48, 56, 3)):
+        tones = [int(sheet[top + height // 2, column * 64 + 20, 0]) for column in range(4)]
+        assert tones == pytest.approx([252, *(30 * (place + step) + 2 for step in range(3))], abs=1)
+
+
+def test_a_plan_runs_nothing_and_writes_nothing(
+    small_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(few_views, "run_parts", None)
+    options = Options(data=str(tmp_path), scenes=(str(small_scene),), views=(3,), seeds=(0,), plan_only=True)
+    options.output = str(tmp_path / "out")
+    main(options)
+    said = capsys.readouterr().out
+    # the ablation's base is the base's own
+    assert "base: 3 cells, 0 done" in said and f"ablation: {len(PARTS_OF_BASE)} cells, 0 done" in said
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -142,6 +142,47 @@ def test_steps_are_timed_by_short_runs_alone(options: Options, tmp_path: Path) -
     assert [row[7].strip() for row in rows] == ["ms", "-" * len(rows[1][7].strip()[:-1]) + ":", "50", "400"]
 
 
+def figures(
+    psnr: float, decision: str = "", guided_steps: int = 0, mib: int = 1000, lpips: float | None = 0.2
+):
+    """A run's figures; of each guided step two latents through the U-Net, and one picture into the VAE."""
+    passes = {"U-Net": 2 * guided_steps, "VAE encoder": guided_steps, "its way back": 0, "VAE decoder": 0}
+    return {
+        **{"PSNR": psnr, "SSIM": psnr / 100, "LPIPS": lpips, "decision": decision, "passes": passes},
+        **{"guided_steps": guided_steps, "memory_mib": mib},
+    }
+
+
+def test_the_tables_figures_are_those_of_the_records() -> None:
+    """Means over seeds with their spread, gains of pairs; the passes are of all guided steps together."""
+    found = {
+        Run("fern-3", "none", "off", 0): figures(20.0),
+        Run("fern-3", "none", "off", 1): figures(22.0, mib=1100),
+        Run("fern-3", "sds", "auto", 0): figures(21.0, "kept", 10, 1200),
+        Run("fern-3", "sds", "auto", 1): figures(22.0, "off", 0, 1300),
+        Run("fern-3", "sds", "auto", 2): figures(26.0, "kept", 5, 1250),  # unguided it is not finished
+        Run("still_life-5", "sds", "off", 0): figures(18.0, "", 4, lpips=None),
+    }
+    milliseconds = {("fern-3", "none"): 11.4, ("fern-3", "sds"): 180.6}
+    text = report(found, milliseconds, Options(model="MODEL", iterations=500, guidance_interval=7))
+    fern, still_life = text.split("**still_life**, 5 photographs at `-r 2`, ")
+    assert fern.startswith(
+        "**fern**, 3 photographs at `-r 4`, 500 iterations, `--guidance_model MODEL`, every 7 steps guided; "
+        "mean +- standard deviation over seeds 0, 1, 2:"
+    )
+    assert "over seeds 0:" in still_life
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "| " in line]
+    rows = [row for row in rows if row[0] in ("none", "sds")]
+    assert rows == [
+        ["none", "-", "21.00 +- 1.41", "0.210 +- 0.014", "0.200 +- 0.000", "-", "11", "0", "-", "-", "1100"],
+        [
+            *("sds", "auto: kept 2, off 1", "23.00 +- 2.65", "0.230 +- 0.026", "0.200 +- 0.000"),
+            *("+0.50 +- 0.71", "181", "5", "2.00", "1.00 / 0.00 / 0.00", "1300"),
+        ],
+        ["sds", "off", "18.00", "0.180", "-", "-", "-", "4", "2.00", "1.00 / 0.00 / 0.00", "1000"],
+    ]
+
+
 def inversions(model: Path) -> list[int]:
     """U-Net evaluations of each guided step, by its noise level: the way to s in strides of 0.2, then t."""
     with (model / "guidance.csv").open() as file:

@@ -8,7 +8,16 @@ from PIL import Image
 
 from benchmarks import guidance_modes, guidance_pictures
 from benchmarks.guidance_modes import Setting
-from benchmarks.guidance_pictures import LARGEST, LINE, Options, main, save_jpeg, side_by_side, stacked
+from benchmarks.guidance_pictures import (
+    LARGEST,
+    LINE,
+    Options,
+    grid,
+    main,
+    save_jpeg,
+    side_by_side,
+    stacked,
+)
 from tests.benchmarks.in_process import in_this_process
 from utils.errors import UserError
 
@@ -64,6 +73,14 @@ def test_pictures_stand_one_below_the_other() -> None:
     assert sheet.shape == (5, 4, 3)
     assert (sheet[:2] == (255, 0, 0)).all()
     assert (sheet[2:, :2] == (0, 0, 255)).all() and (sheet[2:, 2:] == 255).all()
+
+
+def test_pictures_of_several_sizes_stand_in_columns() -> None:
+    red, blue = Image.new("RGB", (4, 2), "red"), Image.new("RGB", (2, 3), "blue")
+    sheet = np.asarray(grid([{"a": red, "b": red}, {"": blue}]))
+    assert sheet.shape == (2 + 3 + 2 * LINE, 2 * 4, 3)
+    assert (sheet[LINE : LINE + 2] == (255, 0, 0)).all()
+    assert (sheet[-3:, :2] == (0, 0, 255)).all() and (sheet[-3:, 2:] == 255).all()
 
 
 def test_a_picture_is_as_good_as_its_size_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from protocols.poses import FAILED, pose_lines, train_poses, with_failures
 from protocols.selection import prepare
 from scene.colmap import read_colmap
 from scene.dataset import SceneOptions, posed_photographs
-from scene.structure_from_motion import largest_model
+from sfm.reconstruction import largest_model
 from tests.scene.models import pinhole, pose, write_dataset
 from tests.test_convert import photograph_of_a_corner
 from tests.test_full_eval import in_this_process

@@ -1,13 +1,16 @@
 """Who sees what: exact depth of planes against counts by hand; PSNR by class against the metric's own."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from protocols.visibility import CLASSES, NO_SURFACE, Surface, psnr_by_class, sightings
+from protocols.visibility import CLASSES, NO_SURFACE, Surface, Visibility, psnr_by_class, sightings
 from scene.cameras import Camera
+from tests.protocols.test_runner import CELL
 from utils.image_metrics import psnr
 from utils.images import image_tensor
 
@@ -94,3 +97,23 @@ def test_a_class_without_pixels_or_without_error_has_no_psnr() -> None:
     found = psnr_by_class([(picture, picture)], [np.ones((2, 2), np.uint8)], [None])
     assert found["one"] == {"share": 1.0, "PSNR": None}
     assert found["none"] == {"share": 0.0, "PSNR": None}
+
+
+def test_models_that_are_still_to_be_trained_are_known_for_estimates(tmp_path: Path) -> None:
+    """One for each scene; where poses are found anew, one for each number of photographs."""
+    cells = [CELL, replace(CELL, seed=1), replace(CELL, views=6), replace(CELL, scene="fox", pixels=10**6)]
+    visibility = Visibility(tmp_path, 300, "cpu")
+    models = visibility.missing_models(cells)
+    assert [(it.scene, it.iterations, it.pixels) for it in models] == [
+        ("fern", 300, 10_000),
+        ("fox", 300, 320 * 240),
+    ]
+    posed = [replace(it, pose_source="train", split=(("a",), ("b",))) for it in cells]
+    assert [(it.scene, it.views) for it in visibility.missing_models(posed)] == [
+        ("fern", 3),
+        ("fern", 6),
+        ("fox", 3),
+    ]
+    (tmp_path / "fern/reference_300/point_cloud/iteration_300").mkdir(parents=True)
+    assert [it.scene for it in visibility.missing_models(cells)] == ["fox"]
+    assert Visibility(tmp_path, 0, "cpu").missing_models(cells) == []

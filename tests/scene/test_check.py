@@ -194,8 +194,8 @@ def test_a_sound_scene_can_be_trained(tmp_path, capsys):
     assert run("-s", folder) == 0
     said = capsys.readouterr().out
     assert "COLMAP, photographs: 7 to train from, 0 for the test; 160 x 120 pixels" in said
-    assert "nothing is doubtful" in said and "suggested" not in said
-    assert f"python train.py -s {folder} -m output/scene" in said
+    assert "nothing is doubtful" in said and said.count("\n  --") == 1
+    assert f"\n  python train.py -s {folder} -m output/scene --lambda_sds 0\n" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scene"]  # nothing is written unasked
 
 
@@ -231,18 +231,41 @@ def test_the_suggested_command_is_one_that_train_takes(tmp_path):
     options = SceneOptions(source_path=str(folder), resolution=2, white_background=True, masks="")
     health = examine(options)
     flags = [flag for flag, _ in suggestions(health, None)]
-    assert flags == ["--exposure", "--eval"]
+    assert flags == ["--lambda_sds 0", "--exposure", "--eval"]
     words = shlex.split(command(options, flags))
     assert words[:2] == ["python", "train.py"]
     read = parse(TrainOptions, words[2:])
-    assert read.exposure.exposure and read.model_path == "output/a scene"
+    assert read.exposure.exposure and read.model_path == "output/a scene" and read.guidance.lambda_sds == 0
     expected = SceneOptions(source_path=str(folder), resolution=2, white_background=True, masks="", eval=True)
     assert read.scene == expected
 
 
+def test_points_far_from_the_cameras_are_in_the_picture(tmp_path):
+    """As in forward-facing scenes: cameras side by side, what they look at many times their spread away."""
+    poses = [np.eye(3, 4) for _ in range(7)]
+    for number, matrix in enumerate(poses):
+        matrix[0, 3] = -0.3 * number
+    points = POINTS + np.array([0.9, 0, 8])
+
+    def draw(number, lens, matrix):
+        return Image.fromarray(np.dstack([cloudy(lens.height, lens.width, number)] * 3).astype(np.uint8))
+
+    folder = write_dataset(
+        tmp_path / "scene", NAMES, lens=pinhole(160, 120), paint=draw, points=points, poses=poses
+    )
+    health = examine(SceneOptions(source_path=str(folder)))
+    assert not any(view.doubts for view in health.views)  # which would be drawn red
+    save_picture(tmp_path / "with.png", health)
+    with Image.open(tmp_path / "with.png") as picture:
+        colours = np.asarray(picture)[HEAD:].astype(int)
+    reddish = colours[..., 0] - colours[..., 1] > 0  # the points' colours go from blue to red
+    middle = np.ptp(np.flatnonzero(reddish[:, :SIDE].any(axis=1)))
+    assert middle > 30  # pixels: of the panel from above, along which the points are spread
+
+
 def test_memory_is_suggested_where_photographs_do_not_fit(tmp_path):
     options = SceneOptions(source_path=str(dataset(tmp_path / "scene")), image_memory=1e-4)
-    assert suggestions(examine(options), None)[0][0] == "--image_memory 1"
+    assert suggestions(examine(options), None)[1][0] == "--image_memory 1"
 
 
 def test_a_scene_without_points(tmp_path, capsys):

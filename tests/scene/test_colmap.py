@@ -6,6 +6,8 @@ import numpy as np
 import pycolmap
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from scene.dataset import SceneOptions, load_scene
@@ -90,6 +92,49 @@ def test_a_model_without_posed_photographs_is_an_error(tmp_path):
     folder = write_dataset(tmp_path / "scene", [], points=np.zeros((0, 3)))
     with pytest.raises(UserError, match="no photograph with a pose"):
         load(folder)
+
+
+@pytest.mark.parametrize("file", ["cameras", "rigs", "frames", "images", "points3D"])
+def test_a_binary_file_that_is_cut_off_anywhere_is_named(file, tmp_path):
+    """pycolmap alone goes on with what it makes up, for ever."""
+    path = write_dataset(tmp_path / "scene", NAMES) / f"sparse/0/{file}.bin"
+    whole = path.read_bytes()
+    whole_cuts = {"cameras": [8, 30, 47], "rigs": [8, 15]}
+    for end in [0, 7, *whole_cuts.get(file, [*range(8, len(whole), len(whole) // 25 + 1), len(whole) - 1])]:
+        path.write_bytes(whole[:end])
+        with pytest.raises(UserError, match=rf"{file}\.bin ends within a record, at {end} bytes"):
+            load(tmp_path / "scene")
+    path.write_bytes(b"\xff" * 7 + whole[7:])  # says that there are more records than a disk holds
+    with pytest.raises(UserError, match=rf"{file}\.bin ends within a record"):
+        load(tmp_path / "scene")
+    path.write_bytes(whole)
+    assert len(load(tmp_path / "scene").train_cameras) == len(NAMES)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    file=st.sampled_from(["cameras", "images", "points3D"]),
+    place=st.floats(0, 1),
+    replaced=st.integers(0, 4),
+    by=st.one_of(
+        st.binary(max_size=4), st.sampled_from([b" ", b"\n", b"-1", b"1e999", b"nan", b"#", b"\xff", b"\v"])
+    ),
+)
+def test_any_text_model_ends_in_a_scene_or_in_one_message(tmp_path, file, place, replaced, by):
+    if not (tmp_path / "scene").is_dir():
+        write_dataset(tmp_path / "scene", NAMES[:2], points=POINTS[:9], text=True)
+    path = tmp_path / f"scene/sparse/0/{file}.txt"
+    content = path.read_bytes()
+    start = int(place * len(content))
+    path.write_bytes(content[:start] + by + content[start + replaced :])
+    try:
+        scene = load(tmp_path / "scene", init_random=10)
+    except UserError:
+        return
+    finally:
+        path.write_bytes(content)
+    for camera in scene.train_cameras:
+        assert camera.world_to_camera.isfinite().all() and camera.intrinsics.isfinite().all()
 
 
 @pytest.mark.parametrize("damage", ["points3D.bin", "images.bin", "cameras.bin"])
@@ -236,6 +281,24 @@ def test_a_model_with_no_pinhole_equivalent_is_refused_by_name(tmp_path):
     lens = pycolmap.Camera(camera_id=1, model="EQUIRECTANGULAR", width=64, height=32, params=[64, 32])
     folder = write_dataset(tmp_path / "scene", ["a.png"], lens=lens, points=np.zeros((0, 3)))
     with pytest.raises(UserError, match="EQUIRECTANGULAR"):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_pose_that_is_none_leaves_its_view_out(value, tmp_path):
+    poses = [pose(number, 5) for number in range(5)]
+    poses[2][1, 3] = value
+    scene = load(write_dataset(tmp_path / "scene", NAMES[:5], poses=poses))
+    assert [camera.name for camera in scene.train_cameras] == [*NAMES[:2], *NAMES[3:5]]
+    (line,) = scene.warnings.lines()
+    assert "pose has a number that is not finite" in line and line.endswith(f"left out: {NAMES[2]}")
+
+
+@pytest.mark.parametrize("params", [(70, np.nan, 30, 26), (0, 72, 30, 26), (70, 72, -np.inf, 26)])
+def test_a_lens_that_is_none_is_named(params, tmp_path):
+    lens = pycolmap.Camera(camera_id=1, model="PINHOLE", width=64, height=48, params=params)
+    folder = write_dataset(tmp_path / "scene", NAMES[:2], lens=lens)
+    with pytest.raises(UserError, match=r"camera 1 of the COLMAP model in .* is none \(PINHOLE, 64x48, "):
         load(folder)
 
 

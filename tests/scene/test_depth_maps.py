@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from scene.dataset import SceneOptions, load_scene
-from scene.depth_maps import DepthMap, load_depth_maps, supposed_depth
+from scene.depth_maps import DepthMap, load_depth_maps, read_parameters, supposed_depth
 from tests.scene.models import write_dataset
+from tests.scene.test_recorded_paths import ANYTHING
 from utils.errors import UserError, Warnings
 
 NAMES = ["a/1.png", "a/2.png", "3.png"]
@@ -129,9 +132,34 @@ def test_a_file_of_no_use_is_named(dataset, spoil, message):
 
 
 @pytest.mark.parametrize(
-    "content", ["no JSON", "[1]", '{"3": 1}', '{"3": {"scale": 1}}', '{"3": {"scale": NaN, "offset": 0}}']
+    "content",
+    [
+        *("no JSON", "[1]", "[" * 100_000, '{"3": 1}', '{"3": {"scale": 1}}'),
+        *('{"3": {"scale": NaN, "offset": 0}}', '{"3": {"scale": 1%s, "offset": 0}}' % ("0" * 400)),
+    ],
 )
 def test_parameters_of_no_use_are_named(dataset, content):
     (dataset / "sparse" / "0" / "depth_params.json").write_text(content)
     with pytest.raises(UserError, match=r"depth_params.json cannot be read .* or delete it"):
         load(dataset)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.one_of(
+        ANYTHING,
+        st.dictionaries(
+            st.text(max_size=3),
+            st.fixed_dictionaries({"scale": ANYTHING, "offset": ANYTHING}),
+            max_size=3,
+        ),
+    )
+)
+def test_any_parameters_are_numbers_or_end_in_one_message(tmp_path, content):
+    (tmp_path / "sparse").mkdir(exist_ok=True)
+    (tmp_path / "sparse/depth_params.json").write_text(json.dumps(content))
+    try:
+        found = read_parameters(tmp_path)
+    except UserError:
+        return
+    assert all(np.isfinite(each).all() for each in found.values())

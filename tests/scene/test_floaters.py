@@ -19,7 +19,7 @@ from scene.floaters import (
     views_that_see,
     weights_before_surface,
 )
-from scene.gaussians import gaussians_from_points, load_ply
+from scene.gaussians import gaussians_from_points, load_gaussians
 from scene.optimisers import OptimiserOptions, make_optimisers
 from scene.points import PointCloud, read_points, save_point_cloud
 from scene.training_state import TrainingState, ViewOrder
@@ -193,7 +193,7 @@ def test_floaters_go_right_after_their_iteration_and_a_resumed_run_ends_the_same
         *("--init_ply", tmp_path / "start.ply", "--prune_unseen", 4, 20, "--prune_before_surface", 20),
     )
     unbroken = run_train(small_scene, tmp_path / "unbroken", *flags)
-    saved, _ = load_ply(unbroken / "point_cloud/iteration_4/point_cloud.ply")
+    saved, _ = load_gaussians(unbroken / "point_cloud/iteration_4/point_cloud.ply")
     kept = torch.load(checkpoint_path(unbroken, 4), weights_only=True)["training"]
     assert len(saved["means"]) == 65 and len(kept["gaussians"]["means"]) <= 60
     assert (kept["gaussians"]["means"] > -30).all()

@@ -9,7 +9,13 @@ import torch
 from scipy.spatial.distance import cdist
 
 from gaussian_renderer import render
-from scene.gaussians import gaussians_from_points, load_ply, mean_neighbour_distance, save_ply, sh_degree_of
+from scene.gaussians import (
+    gaussians_from_points,
+    load_gaussians,
+    mean_neighbour_distance,
+    save_ply,
+    sh_degree_of,
+)
 from tests.small_scene import arc_of_cameras, cpu_engine, some_gaussians
 from utils.errors import UserError, Warnings
 
@@ -55,7 +61,7 @@ def test_ply_comes_back_equal(tmp_path, degree):
     with torch.no_grad():
         gaussians["shN"].normal_(generator=torch.Generator().manual_seed(0))
     save_ply(tmp_path / "a.ply", gaussians, antialiased=True)
-    again, info = load_ply(tmp_path / "a.ply")
+    again, info = load_gaussians(tmp_path / "a.ply")
     assert info.sh_degree == degree and info.antialiased and info.dropped == 0
     for name, value in gaussians.items():
         assert torch.equal(value, again[name]), name
@@ -66,7 +72,7 @@ def test_ply_renders_the_same_pixels(tmp_path):
     with torch.no_grad():
         gaussians["shN"].normal_(std=0.2, generator=torch.Generator().manual_seed(0))
     save_ply(tmp_path / "a.ply", gaussians)
-    again, info = load_ply(tmp_path / "a.ply")
+    again, info = load_gaussians(tmp_path / "a.ply")
     assert not info.antialiased
     how: dict[str, Any] = {"sh_degree": 3, "background": torch.ones(3), "engine": cpu_engine()}
     assert torch.equal(render(camera, gaussians, **how).rgb, render(camera, again, **how).rgb)
@@ -98,7 +104,7 @@ def test_columns_are_found_by_name_whatever_their_order_and_type(tmp_path):
     values = np.zeros(1, [(str(name), "f8") for name in shuffled])
     values["x"], values["opacity"], values["rot_0"] = 7, 3, 1
     plyfile.PlyData([plyfile.PlyElement.describe(values, "vertex")]).write(tmp_path / "a.ply")
-    gaussians, info = load_ply(tmp_path / "a.ply")
+    gaussians, info = load_gaussians(tmp_path / "a.ply")
     assert info.sh_degree == 0
     assert gaussians["means"][0, 0] == 7 and gaussians["opacities"][0] == 3 and gaussians["quats"][0, 0] == 1
 
@@ -110,7 +116,7 @@ def test_gaussians_that_are_not_finite_are_left_out_with_a_warning(tmp_path):
         gaussians["means"][4, 1] = torch.inf
     save_ply(tmp_path / "a.ply", gaussians)
     warnings = Warnings()
-    again, info = load_ply(tmp_path / "a.ply", warnings)
+    again, info = load_gaussians(tmp_path / "a.ply", warnings)
     assert info.dropped == 2 and len(again["means"]) == 3
     assert "2 Gaussians" in warnings.lines()[0]
     assert torch.equal(again["means"], gaussians["means"][[0, 1, 3]])
@@ -119,7 +125,7 @@ def test_gaussians_that_are_not_finite_are_left_out_with_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such PLY file"),
+        (None, "no such file"),
         (b"not a ply", "not a whole PLY"),
         (b"ply\nformat ascii 1.0\nelement face 0\nend_header\n", "no element 'vertex'"),
         (
@@ -137,11 +143,11 @@ def test_unusable_files_are_refused_with_a_reason(tmp_path, content, message):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        load_ply(path)
+        load_gaussians(path)
 
 
 def test_a_file_of_the_reference_loads_and_renders(data_root):
-    gaussians, info = load_ply(data_root / "splats" / "plushdog_inria.ply")
+    gaussians, info = load_gaussians(data_root / "splats" / "plushdog_inria.ply")
     assert len(gaussians["means"]) == 15_105 and info.sh_degree == 3
     middle = gaussians["means"].detach().median(dim=0).values
     camera = arc_of_cameras(1, 96, 96)[0]

@@ -54,6 +54,13 @@ def test_every_video_that_convert_takes_is_offered_to_it(ending, tmp_path):
     assert f"`python convert.py -s {tmp_path}/walk{ending}`" in refusal(tmp_path)
 
 
+def test_photographs_one_folder_below_and_a_video_given_itself_are_offered_it(tmp_path):
+    touch(tmp_path, "monday/1.jpg", "tuesday/1.jpg", "walk.mp4")
+    said = refusal(tmp_path)
+    assert "its 2 photographs have no poses" in said and f"`python convert.py -s {tmp_path}`" in said
+    assert f"`python convert.py -s {tmp_path}/walk.mp4` makes" in refusal(tmp_path / "walk.mp4")
+
+
 def test_datasets_one_folder_below_are_named(tmp_path):
     touch(tmp_path, "b/transforms.json", "a/sparse/0/images.bin", "c/x.jpg", "z.jpg", "y.jpg")
     said = refusal(tmp_path)

@@ -76,7 +76,7 @@ def test_points_and_poses_are_taken_as_they_stand_whatever_was_applied(tmp_path)
     assert scene.points_source == "2 points of sparse_pc.ply"
     assert any("does not say which photographs" in line for line in load(folder, n_views=1).warnings.lines())
     (folder / "sparse_pc.ply").unlink()
-    with pytest.raises(UserError, match=r"no such PLY file: .*sparse_pc\.ply"):
+    with pytest.raises(UserError, match=r"no such file: .*sparse_pc\.ply"):
         load(folder)
 
 
@@ -365,19 +365,27 @@ def test_any_content_ends_in_a_scene_or_in_one_message(tmp_path, lens, other, ch
     if not (tmp_path / "images").is_dir():
         write(tmp_path, frames_of("a.png", "b.png"))
     (tmp_path / "transforms.json").write_text(json.dumps(content))
-    try:
-        scene = load(tmp_path, eval=True)
-    except UserError:
-        return
-    for camera in scene.train_cameras + scene.test_cameras:
-        assert torch.isfinite(camera.world_to_camera).all() and torch.isfinite(camera.intrinsics).all()
-        assert max(camera.width, camera.height) <= 100
+    (tmp_path / "transforms_train.json").unlink(missing_ok=True)
+    for kind in ("nerfstudio", "blender"):
+        try:
+            scene = load(tmp_path, eval=kind == "nerfstudio")
+        except UserError:
+            pass
+        else:
+            assert scene.kind == kind
+            for camera in scene.train_cameras + scene.test_cameras:
+                assert (
+                    torch.isfinite(camera.world_to_camera).all() and torch.isfinite(camera.intrinsics).all()
+                )
+                assert max(camera.width, camera.height) <= 100
+        (tmp_path / "transforms_train.json").write_text(json.dumps(content))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.binary(max_size=60), st.recursive(VALUES, st.lists, max_leaves=5).map(json.dumps)))
-def test_any_text_ends_in_one_message(tmp_path, text):
+@pytest.mark.parametrize("file", ["transforms.json", "transforms_train.json"])
+def test_any_text_ends_in_one_message(tmp_path, file, text):
     raw = text if isinstance(text, bytes) else text.encode()
-    (tmp_path / "transforms.json").write_bytes(raw)
+    (tmp_path / file).write_bytes(raw)
     with pytest.raises(UserError):
         load(tmp_path)

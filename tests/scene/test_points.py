@@ -8,6 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from formats.compressed_ply import pack_compressed
+from formats.ply import write_ply
+from formats.splat import pack_splat
+from formats.splats import SH_C0
+from formats.spz import pack_spz
 from scene.cameras import Camera
 from scene.photographs import Photograph, PixelCache
 from scene.points import (
@@ -22,6 +27,7 @@ from scene.points import (
     unprojected,
     visible,
 )
+from tests.formats.models import some_splats
 from tests.scene.models import pose
 from utils.errors import UserError, Warnings
 
@@ -184,21 +190,31 @@ def write_vertices(path, **columns):
 XYZ = {axis: np.array([1.5, -2.0]) for axis in "xyz"}
 
 
-def test_colours_come_as_bytes_fractions_harmonics_or_not_at_all(tmp_path):
+def test_colours_come_as_bytes_fractions_or_not_at_all(tmp_path):
     path = tmp_path / "a.ply"
     expected = [[0, 51, 255], [255, 255, 128]]
     fractions = np.array(expected) / 255
-    for names, values in (
-        (("red", "green", "blue"), np.array(expected, np.uint8)),
-        (("red", "green", "blue"), fractions.astype(np.float32)),
-        (("f_dc_0", "f_dc_1", "f_dc_2"), (fractions - 0.5) / 0.28209479177387814),
-    ):
-        write_vertices(path, **XYZ, **dict(zip(names, values.T, strict=True)))
+    for values in (np.array(expected, np.uint8), fractions.astype(np.float32)):
+        write_vertices(path, **XYZ, **dict(zip(("red", "green", "blue"), values.T, strict=True)))
         points = read_points(path, Warnings())
         assert points.colours.tolist() == expected and points.colours.dtype == np.uint8
         assert points.positions.tolist() == [[1.5] * 3, [-2.0] * 3]
     write_vertices(path, **XYZ)
     assert (read_points(path, Warnings()).colours == 128).all()
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".compressed.ply", ".splat", ".spz"])
+def test_gaussians_of_any_format_give_their_centres_and_base_colours(tmp_path, suffix):
+    splats = some_splats(20)
+    packers = {".compressed.ply": pack_compressed, ".splat": pack_splat, ".spz": pack_spz}
+    path = tmp_path / f"model{suffix}"
+    write_ply(path, splats) if suffix == ".ply" else path.write_bytes(packers[suffix](splats))
+    points = read_points(path, Warnings())
+    nearest = np.linalg.norm(points.positions[:, None] - splats.means, axis=2).argmin(axis=1)
+    assert sorted(nearest) == list(range(20))
+    np.testing.assert_allclose(points.positions, splats.means[nearest], atol=5e-3)
+    wanted = 255 * np.clip(0.5 + SH_C0 * splats.sh0, 0, 1)[nearest]
+    assert np.abs(points.colours - wanted).max() < 2
 
 
 def test_files_that_hold_no_points_are_named(tmp_path):
@@ -207,6 +223,9 @@ def test_files_that_hold_no_points_are_named(tmp_path):
     (tmp_path / "words.ply").write_text("no points")
     with pytest.raises(UserError, match=r"words\.ply"):
         read_points(tmp_path / "words.ply", Warnings())
+    (tmp_path / "scene.sog").write_bytes(b"PK\x03\x04 a zip file")
+    with pytest.raises(UserError, match=r"scene\.sog is no file of Gaussians that is read here"):
+        read_points(tmp_path / "scene.sog", Warnings())
     write_vertices(tmp_path / "flat.ply", x=XYZ["x"], y=XYZ["y"])
     with pytest.raises(UserError, match=r"flat\.ply has no properties x, y, z .*found x, y"):
         read_points(tmp_path / "flat.ply", Warnings())

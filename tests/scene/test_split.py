@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from scene.dataset import SceneOptions, load_scene
 from scene.split import read_split, write_split
 from tests.scene.models import write_dataset
+from tests.scene.test_recorded_paths import ANYTHING
 from utils.errors import UserError
 
 NAMES = [f"{number}.png" for number in range(6)]
@@ -51,6 +54,8 @@ def test_points_that_only_others_saw_are_no_start(tmp_path):
         ('{"train": ["0.png"]}', "KeyError"),
         ('{"train": [0], "test": []}', "names are texts"),
         ('{"train": ["0.png"], "test": ["0.png"]}', "lists 0.png more than once"),
+        ("[" * 100_000, "needs JSON of this form"),
+        (json.dumps({"train": [*map(str, range(200_000)), "7"], "test": []}), "lists 7 more than once"),
         ('{"train": ["7.png"], "test": []}', "names 7.png, which the dataset does not have; its 6"),
     ],
 )
@@ -60,6 +65,24 @@ def test_mistakes_in_the_file_are_named(tmp_path, content, message):
         (tmp_path / "split.json").write_text(content)
     with pytest.raises(UserError, match=message):
         load(folder, split=str(tmp_path / "split.json"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.one_of(
+        st.text(max_size=30),
+        ANYTHING.map(json.dumps),
+        st.fixed_dictionaries({"train": ANYTHING, "test": ANYTHING}).map(json.dumps),
+    )
+)
+def test_any_file_is_a_split_or_ends_in_one_message(tmp_path, content):
+    (tmp_path / "split.json").write_text(content, encoding="utf-8", errors="surrogatepass")
+    try:
+        train, test = read_split(tmp_path / "split.json")
+    except UserError:
+        return
+    assert train and len({*train, *test}) == len(train) + len(test)
+    assert all(isinstance(name, str) for name in train + test)
 
 
 def test_masks_may_count_in_the_test_alone(tmp_path):

@@ -5,6 +5,7 @@ import math
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pycolmap
 import pytest
@@ -244,6 +245,29 @@ def test_the_tool_makes_goes_on_with_and_repeats_a_scene(tmp_path: Path) -> None
     options.seed = 1
     with pytest.raises(UserError, match="made with"):
         make_example_scene.main(options)
+
+
+@needs_mitsuba
+def test_a_video_goes_from_the_first_view_of_the_lowest_row_to_the_first_of_the_highest(
+    tmp_path: Path,
+) -> None:
+    """Its first and last frame are those photographs, but for noise and compression."""
+    options = Options(output=str(tmp_path), samples=8, width=48, height=36, views=6, video_frames=5)
+    make_example_scene.main(options)
+    frames = imageio_ffmpeg.read_frames(str(tmp_path / "video.mp4"))
+    assert next(frames)["size"] == (48, 36)
+    shown = [np.frombuffer(frame, np.uint8).reshape(36, 48, 3) for frame in frames]
+    assert len(shown) == 5
+    scene = daylight.build(make_example_scene.scene_items(0))
+    cameras = dome(np.random.default_rng([0, 1]), 6, 48, 36)
+    for frame, place in ((0, 0), (-1, 2)):
+        photograph = renderer.picture(scene, cameras[place], 16, seed=7)
+        misses = [np.abs(each.astype(float) - photograph).mean() for each in shown]
+        assert np.argmin(misses) == frame % 5
+        assert min(misses) < 12
+    made = (tmp_path / "video.mp4").stat().st_mtime_ns
+    make_example_scene.main(options)
+    assert (tmp_path / "video.mp4").stat().st_mtime_ns == made
 
 
 @pytest.mark.parametrize(("name", "value"), [("samples", 0), ("width", 8), ("views", 1), ("seed", -1)])

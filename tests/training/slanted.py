@@ -9,7 +9,7 @@ from PIL import Image
 
 from gaussian_renderer import render
 from scene.cameras import Camera
-from scene.gaussians import load_ply
+from scene.gaussians import load_gaussians
 from tests.scene.models import pinhole, write_dataset
 from tests.small_scene import cpu_engine
 from tools.make_depths import as_stored
@@ -49,7 +49,7 @@ def write_slanted_wall(folder: Path) -> Path:
 def depth_errors(model: Path, iteration: int) -> tuple[float, float]:
     """Means over views: the depth's difference from the truth, scene units; 1 - the correlation with it."""
     path = model / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply"
-    gaussians, errors, lens = load_ply(path, Warnings())[0], [], pinhole()
+    gaussians, errors, lens = load_gaussians(path, Warnings())[0], [], pinhole()
     for x in (-0.6, -0.2, 0.2, 0.6):
         pose = torch.eye(4)
         pose[0, 3] = -x

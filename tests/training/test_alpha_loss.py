@@ -11,7 +11,7 @@ from PIL import Image
 from gaussian_renderer import render
 from scene.cameras import Camera
 from scene.dataset import SceneOptions, load_scene
-from scene.gaussians import load_ply
+from scene.gaussians import load_gaussians
 from scene.photographs import Pixels
 from tests.programs import BUSY, run_train
 from tests.small_scene import cpu_engine, some_gaussians
@@ -67,7 +67,7 @@ def masked(small_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def outside(model: Path, masked: Path, iteration: int) -> float:
     """Mean alpha where the masks of the training views are black."""
-    gaussians, _ = load_ply(model / f"point_cloud/iteration_{iteration}/point_cloud.ply")
+    gaussians, _ = load_gaussians(model / f"point_cloud/iteration_{iteration}/point_cloud.ply")
     values = []
     for camera in load_scene(SceneOptions(source_path=str(masked)), 0).train_cameras:
         mask = camera.own_photograph.pixels().mask

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scene.gaussians import load_ply
+from scene.gaussians import load_gaussians
 from scene.points import read_points
 from tests.programs import BUSY, run_train
 from tests.scene.models import POINTS, pinhole, write_dataset
@@ -37,7 +37,7 @@ def learned(model: Path, iterations: int) -> float:
     rows = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
     assert np.isfinite(losses).all()
-    gaussians, info = load_ply(model / f"point_cloud/iteration_{iterations}/point_cloud.ply")
+    gaussians, info = load_gaussians(model / f"point_cloud/iteration_{iterations}/point_cloud.ply")
     assert info.dropped == 0 and len(gaussians["means"]) > 0
     return 1 - losses[-1] / losses[0]
 

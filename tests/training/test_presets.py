@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import train
-from scene.gaussians import load_ply
+from scene.gaussians import load_gaussians
 from scene.split import write_split
 from tests.programs import BUSY, ROOT, break_off, flat, ply, run_train
 from tests.scene.models import write_dataset
@@ -115,7 +115,7 @@ def test_the_choice_is_recorded_and_said(small_scene, tmp_path, capsys):
     assert settings["options"]["preset"] == "few_views"
     assert settings["options"]["sh_degree"] == load_cfg_args(tmp_path)["sh_degree"] == 1
     assert settings["options"]["densification"]["prune_scale"] == 0
-    _, info = load_ply(tmp_path / "point_cloud/iteration_2/point_cloud.ply")
+    _, info = load_gaussians(tmp_path / "point_cloud/iteration_2/point_cloud.ply")
     assert info.sh_degree == 1
     train.main(read_options([*words, "--resume"]))
     with pytest.raises(UserError, match="--sh_degree: was 1, now 3"):

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import pytest
 import tyro
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from utils.errors import UserError
 from utils.options import (
@@ -68,11 +70,19 @@ def test_settings_of_another_version_keep_what_they_know():
     )
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"options": 3}', "\xff"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"options": 3}', "\xff", "[" * 100_000, "1" * 5000])
 def test_damaged_settings_are_named(tmp_path, content):
     (tmp_path / "settings.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=r"settings\.json"):
         load_settings(tmp_path)
+
+
+def test_saved_values_of_another_type_are_named():
+    for plain in ({"eval": "yes"}, {"group": {"resolution": "x"}}, {"group": {"source_path": 3}}):
+        with pytest.raises(
+            UserError, match=r"--(eval|resolution|source_path) was saved as .* is no (bool|int|str)"
+        ):
+            from_plain(Options, plain)
 
 
 def test_differences_name_the_flag_and_both_values():
@@ -92,3 +102,40 @@ def test_cfg_args_come_back_and_are_never_evaluated(tmp_path):
         load_cfg_args(tmp_path)
     with pytest.raises(UserError, match="holds no trained model"):
         load_cfg_args(tmp_path / "nowhere")
+
+
+ANYTHING = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.binary(max_size=2)
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3), st.tuples(inner)
+    ),
+    max_leaves=6,
+)
+WORDS = st.sampled_from(
+    [*"()[]{},=-+.*", "Namespace", "Namespace(", "a=", "1", "'x'", "\n", "\0", "not ", "é"]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    text=st.one_of(
+        st.dictionaries(st.sampled_from(["resolution", "source_path", "eval"]), ANYTHING, max_size=3).map(
+            lambda values: f"Namespace({', '.join(f'{key}={value!r}' for key, value in values.items())})"
+        ),
+        st.lists(WORDS, max_size=12).map("".join),
+        st.tuples(st.sampled_from(["(", "[", "-", "1+", "x.", "{"]), st.integers(0, 6000)).map(
+            lambda many: f"Namespace(a={many[0] * many[1]}1)"
+        ),
+        st.just("Namespace(a={[]: 1})"),
+    )
+)
+def test_any_cfg_args_are_read_or_refused(tmp_path_factory, text):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "cfg_args").write_text(text, encoding="utf-8", errors="surrogatepass")
+    try:
+        group = from_plain(Group, load_cfg_args(folder))
+    except UserError:
+        return
+    assert isinstance(group.resolution, int) and isinstance(group.source_path, str)

@@ -51,6 +51,13 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    def wait_for(self, script: str) -> None:
+        """Returns when a JavaScript expression is true, as it is once the page has loaded."""
+        deadline = time.monotonic() + 60
+        while not self.evaluate(script):
+            assert time.monotonic() < deadline, script
+            time.sleep(0.1)
+
     def click(self, x: float, y: float) -> None:
         """A click of the left button, pixels of the window from its top left corner."""
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
@@ -76,22 +83,27 @@ class Page:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
 
+def program() -> str | None:
+    """The browser on the path, None where there is none."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
 @contextmanager
 def browser(address: str, profile: Path, width: int, height: int) -> Iterator[Page]:
     """A page that shows `address` in a window of that size, pixels; `profile` is an empty folder."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
+    found = program()
+    if found is None:
         pytest.skip("no chromium on the path")
-    command = [program, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}", address]
+    command = [found, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}", address]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             for line in process.stderr:
-                if found := re.search(r"DevTools listening on ws://([^/]+)/", line):
+                if said := re.search(r"DevTools listening on ws://([^/]+)/", line):
                     break
             else:
                 raise AssertionError("chromium ended before it could be spoken to")
-            with connect(f"ws://{found[1]}/devtools/page/{_page(found[1])}", max_size=None) as connection:
+            with connect(f"ws://{said[1]}/devtools/page/{_page(said[1])}", max_size=None) as connection:
                 yield Page(connection)
         finally:
             process.terminate()

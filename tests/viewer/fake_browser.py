@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import zstandard
 from viser import _messages
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from viewer.paths import KeyFrame
 
@@ -21,9 +22,12 @@ from viewer.paths import KeyFrame
 class FakeBrowser:
     """Connects, stands at a key frame in a window of so many pixels, and takes in what the server says."""
 
-    def __init__(self, address: str, frame: KeyFrame, width: int = 80, height: int = 60) -> None:
+    def __init__(
+        self, address: str, frame: KeyFrame, width: int = 80, height: int = 60, origin: str | None = None
+    ) -> None:
         self.connection = connect(
             address.replace("http", "ws"),
+            origin=Origin(origin) if origin else None,
             subprotocols=[Subprotocol(f"viser-v{viser.__version__}")],
             compression=None,
             max_size=None,
@@ -52,8 +56,14 @@ class FakeBrowser:
         )
 
     def say(self, message: _messages.Message) -> None:
-        """Sends a message."""
-        self.connection.send(msgspec.msgpack.encode(message.as_serializable_dict()))
+        """Sends a message; what nobody hears any more is lost."""
+        with suppress(ConnectionClosed):
+            self.connection.send(msgspec.msgpack.encode(message.as_serializable_dict()))
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is still there."""
+        return self._thread.is_alive()
 
     def set(self, label: str, value: Any) -> None:
         """Changes a control of the panel; for a button, True presses it."""

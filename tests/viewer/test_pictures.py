@@ -9,7 +9,7 @@ from PIL import Image
 
 from scene.cameras import Camera
 from scene.photographs import Photograph, PixelCache
-from viewer.pictures import coloured_depth, photograph, within
+from viewer.pictures import coloured_depth, enlarged, photograph, together, within
 
 
 def test_depth_is_coloured_between_its_ends_and_black_where_nothing_is():
@@ -42,3 +42,16 @@ def test_a_photograph_made_small_is_the_mean_of_its_pixels(tmp_path: Path, mode:
 def test_pictures_are_made_smaller_never_larger():
     assert within(1600, 800, 640) == (640, 320) and within(48, 40, 640) == (48, 40)
     assert within(3, 5000, 100) == (1, 100)
+
+
+def test_a_small_picture_is_shown_large_and_a_large_one_as_it_is():
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    large = enlarged(pixels, 20)
+    assert large.shape == (12, 18, 3) and np.array_equal(large[1::3, 1::3], pixels)
+    assert np.array_equal(enlarged(pixels, 11), pixels)
+
+
+def test_two_pictures_lie_so_that_both_are_seen():
+    wide, upright = np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2, 3), np.uint8)
+    assert together(wide, wide + 1).shape == (4, 3, 3) and together(wide, wide + 1)[2:].all()
+    assert together(upright, upright + 1).shape == (3, 4, 3) and together(upright, upright + 1)[:, 2:].all()

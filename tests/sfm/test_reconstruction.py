@@ -7,7 +7,7 @@ import pycolmap
 import pytest
 from PIL import Image
 
-from scene.structure_from_motion import LOOP_PHOTOGRAPHS, add_features, match_pairs, sequential_pairs
+from sfm.reconstruction import LOOP_PHOTOGRAPHS, add_features, match_pairs, sequential_pairs
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 30, 400])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from scene.photographs import VIDEOS, save_picture
-from scene.structure_from_motion import FEWEST
+from sfm.reconstruction import FEWEST
 from utils.errors import UserError
 from utils.images import laplacian
 
@@ -60,15 +61,20 @@ def count_frames(video: Path) -> int:
         )
     try:
         total = imageio_ffmpeg.count_frames_and_secs(str(video))[0]
-    except RuntimeError as failure:
-        words = [line for line in str(failure).splitlines() if line and "Error" not in line]
+    except (RuntimeError, ValueError) as failure:  # of a time that ffmpeg does not know, a ValueError
         raise UserError(
-            f"{video} cannot be read as a video ({words[-1].strip()}); check that it plays, or give the "
+            f"{video} cannot be read as a video ({_said(str(failure))}); check that it plays, or give the "
             "folder of your photographs"
         ) from None
     if total is None or total < FEWEST:
         raise UserError(f"{video} has {total or 0} frames; at least {FEWEST} are needed, better 50 or more")
     return total
+
+
+def _said(words: str) -> str:
+    """What ffmpeg said last, without what it says of every file (indented, or of itself) and who said it."""
+    lines = [line for line in words.splitlines() if re.match(r"(?!FFMPEG|ffmpeg version|.*Error)\S", line)]
+    return re.sub(r"^\[.*?\] ", "", lines[-1]).strip() if lines else "it holds no whole picture"
 
 
 def read_frames(video: Path) -> Iterator[Image.Image]:

@@ -8,7 +8,7 @@ import pytest
 import scipy.ndimage
 from PIL import Image, ImageFilter
 
-from scene.video_frames import count_frames, read_frames, sharpness, write_sharpest_frames
+from sfm.video_frames import count_frames, read_frames, sharpness, write_sharpest_frames
 from utils.errors import UserError
 from utils.images import laplacian
 from utils.video import write_video
@@ -87,4 +87,15 @@ def test_what_is_no_video_is_named(kind, video, tmp_path):
         path.write_bytes({"words": b"hello", "empty": b""}.get(kind, content[: len(content) // 2]))
     expected = {"two frames": "has 2 frames; at least 3", "picture": r"is no video \(\.mp4"}
     with pytest.raises(UserError, match=expected.get(kind, r"v\.mp4 cannot be read as a video \(.+\)")):
+        count_frames(path)
+
+
+@pytest.mark.parametrize("ending", ["avi", "webm"])
+def test_what_is_left_of_a_video_is_too_little(ending, tmp_path):
+    """Cut off before the first frame is whole, of which ffmpeg says nothing, or tells the time N/A."""
+    path = tmp_path / f"v.{ending}"
+    source = ("-f", "lavfi", "-i", "testsrc=size=160x120:rate=10:duration=3")
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source, str(path)], check=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 10])
+    with pytest.raises(UserError, match=r"cannot be read as a video \((?!lib|\[|frame=).+\); check that it"):
         count_frames(path)

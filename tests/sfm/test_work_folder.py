@@ -2,7 +2,7 @@
 
 import pytest
 
-from scene.work_folder import finished, work_folder
+from sfm.work_folder import finished, work_folder
 from utils.errors import UserError
 
 ASKED = {"files": [["a.jpg", 3, 5]], "options": {"seed": 0}}
@@ -44,7 +44,7 @@ def test_a_mistake_of_the_user_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("record", [None, "no JSON", "\xff"])
+@pytest.mark.parametrize("record", [None, "no JSON", "\xff", "[]", '{"name": "a thesis"}', "[" * 100_000])
 def test_a_folder_of_something_else_is_not_touched(tmp_path, record):
     folder = tmp_path / "out.work"
     folder.mkdir()

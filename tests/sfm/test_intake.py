@@ -1,5 +1,9 @@
 """Photographs as they come: found, named, turned, of 8 bits, cut out, with their focal length kept."""
 
+import os
+from importlib import import_module
+from importlib.util import find_spec
+
 import numpy as np
 import pycolmap
 import pytest
@@ -7,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from scene.intake import counted, find_photographs, look_at, said_of, take_in
+from sfm.intake import counted, find_photographs, look_at, said_of, take_in
+from tests.scene.icc import DISPLAY_P3, shown_in_srgb
+from tests.scene.test_colours import OTHER_SRGB, P3
 from tests.scene.test_photographs import png_of_16_bits
 from utils.errors import UserError
 
@@ -22,6 +28,14 @@ def exif(orientation=1, focal_35=0):
     if focal_35:
         tags.get_ifd(0x8769)[0xA405] = focal_35
     return tags
+
+
+def optional_heif():
+    """Whether HEIC can be written."""
+    if find_spec("pillow_heif") is None:
+        return False
+    import_module("pillow_heif").register_heif_opener()
+    return True
 
 
 def taken_in(folder, *names):
@@ -50,7 +64,9 @@ def test_folders_without_enough_photographs(tmp_path):
     PICTURE.save(tmp_path / "a.JPG")
     (tmp_path / "b.mp4").touch()
     (tmp_path / "._a.JPG").touch()  # as some systems leave it beside every photograph
-    with pytest.raises(UserError, match=r"has 1 photographs .*found: \.JPG, \.mp4\); at least 3.*of a video"):
+    with pytest.raises(
+        UserError, match=r"has 1 photographs .*found: \.JPG, \.mp4\); at least 3.*of a video.*give train\.py"
+    ):
         find_photographs(tmp_path)
 
 
@@ -112,6 +128,25 @@ def test_heic_becomes_jpeg_with_its_focal_length(tmp_path):
     assert pycolmap.infer_camera_from_image(into / "images/IMG_1.jpg").has_prior_focal_length
 
 
+def test_colours_of_a_telephone_become_srgb_and_that_is_said_once(tmp_path):
+    picture = Image.fromarray(PIXELS[:2, :2, :3] // 2 + 60).resize((80, 60), Image.Resampling.NEAREST)
+    names = ["a.jpg", "b.png", "c.jpg"]
+    for name, content in zip(names, (P3, P3, OTHER_SRGB), strict=True):
+        picture.save(tmp_path / name, icc_profile=content, quality=97)
+    if optional_heif():
+        names.append("d.heic")
+        picture.save(tmp_path / "d.heic", "HEIF", icc_profile=P3, quality=97)
+    found, into = taken_in(tmp_path, *names)
+    assert said_of(found.values())[0] == f"{len(names) - 1} photographs are converted from Display P3 to sRGB"
+    assert found["c.jpg"].work == ()
+    stored = np.asarray(picture).astype(float)
+    expected = shown_in_srgb(stored, DISPLAY_P3)
+    for each in found.values():
+        with Image.open(into / "images" / each.name) as written:
+            off = np.asarray(written) - (stored if each.file.stem == "c" else expected)
+        assert np.abs(off).mean() < 2 < np.abs(expected - stored).mean()
+
+
 def test_sixteen_bits_are_scaled_to_eight(tmp_path):
     values = np.random.default_rng(2).integers(0, 65536, (60, 80, 3), dtype=np.uint16)
     (tmp_path / "a.png").write_bytes(png_of_16_bits(values))
@@ -148,6 +183,18 @@ def test_names_that_would_become_one_are_refused(tmp_path):
         look_at(tmp_path, [tmp_path / "a.png", tmp_path / "a.tif"])
 
 
+def test_names_get_rid_of_what_colmaps_lists_cannot_have(tmp_path):
+    names = ["#1 Größe.JPG", "sub/#1 Größe.JPG", os.fsdecode(b"\xfc.jpg")]
+    (tmp_path / "sub").mkdir()
+    for number, name in enumerate(names):
+        Image.fromarray(PIXELS[..., number]).convert("RGB").save(tmp_path / name)
+    _, files = find_photographs(tmp_path)
+    incoming = look_at(tmp_path, files)
+    assert {each.name for each in incoming} == {"_1_Größe.JPG", "sub/_1_Größe.JPG", "_.jpg"}
+    take_in(incoming, tmp_path / "taken")
+    assert all((tmp_path / "taken/images" / each.name).is_file() for each in incoming)
+
+
 def test_an_ending_that_lies_is_put_right(tmp_path):
     PICTURE.save(tmp_path / "a.png", "JPEG")
     (name,) = (each.name for each in look_at(tmp_path, [tmp_path / "a.png"]))
@@ -158,3 +205,11 @@ def test_a_damaged_photograph_is_named(tmp_path):
     (tmp_path / "c.png").write_text("no picture")
     with pytest.raises(UserError, match=r"c\.png cannot be read"):
         look_at(tmp_path, [tmp_path / "c.png"])
+
+
+def test_damage_that_a_header_does_not_tell_is_found_too(tmp_path):
+    PICTURE.save(tmp_path / "c.jpg")
+    content = (tmp_path / "c.jpg").read_bytes()
+    (tmp_path / "c.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"c\.jpg cannot be read as a picture"):
+        taken_in(tmp_path, "c.jpg")

@@ -6,7 +6,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from scene.registration import grouped, nothing_registered, why_missing
+from sfm.registration import grouped, nothing_registered, why_missing
 
 
 def database(path, features, matches):

@@ -1,4 +1,4 @@
-"""Photographs as they come from cameras and phones, made ready: upright, RGB, 8 bits, with unique names."""
+"""Photographs as they come from cameras and phones, made ready: upright, sRGB, 8 bits, with unique names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from scene.photographs import PHOTOGRAPHS, read_header, read_upright, save_picture, stored_size
-from scene.structure_from_motion import FEWEST
+from scene.colours import to_srgb
+from scene.photographs import (
+    PHOTOGRAPHS,
+    read_header,
+    read_image,
+    read_upright,
+    save_picture,
+    stored_size,
+)
+from sfm.reconstruction import FEWEST
 from utils.errors import UserError, Warnings
 
 LOSSY = ("JPEG", "MPO", "HEIF", "WEBP")  # written again as JPEG; the other formats as PNG
@@ -27,7 +35,8 @@ class Incoming:
 
     Attributes:
         file: as it came.
-        name: in the dataset, with "/" between folders; without white space, which COLMAP's lists cannot have.
+        name: in the dataset, with "/" between folders; without white space, #, and bytes that are not UTF-8,
+            which COLMAP's lists cannot have.
         work: what has to be done, each a sentence; nothing: the file is used as it is.
         transparent: has an alpha channel, which the dataset keeps.
     """
@@ -61,10 +70,11 @@ def find_photographs(source: Path) -> tuple[Path, list[Path]]:
     ]
     if len(files) < FEWEST:
         endings = sorted({path.suffix or path.name for path in folder.iterdir()})
+        alone = "; a photograph by itself needs no pose: give train.py its folder" * (len(files) == 1)
         raise UserError(
             f"{folder} has {len(files)} photographs ({', '.join(PHOTOGRAPHS)}; found: "
             f"{', '.join(endings[:8]) or 'nothing'}); at least {FEWEST} are needed, better 20 or "
-            "more; of a video give the file itself"
+            f"more; of a video give the file itself{alone}"
         )
     files.sort(key=lambda path: counted(path.relative_to(folder).as_posix()))
     different = without_copies(files)
@@ -131,11 +141,14 @@ def _incoming(folder: Path, file: Path) -> Incoming:
         work.append("scaled from 16 bits to 8")
     if header.transparent:
         work.append("cut out: their transparency is kept, and no features are taken from it")
+    colours = to_srgb(header.profile)
+    if colours:
+        work.append(f"converted from {colours.name} to sRGB")
     if header.mode not in ("RGB", "RGBA") and not header.deep:
         work.append("converted to RGB")
     if header.format not in ("JPEG", "MPO", "PNG") or named != file:
         work.append(f"written as {suffix} ({header.format})")
-    name = re.sub(r"\s", "_", named.relative_to(folder).as_posix())
+    name = re.sub(r"[\s#\ud800-\udfff]", "_", named.relative_to(folder).as_posix())
     return Incoming(file, name, tuple(work), header.transparent)
 
 
@@ -151,9 +164,13 @@ def said_of(photographs: Iterable[Incoming]) -> list[str]:
 def take_in(photographs: Sequence[Incoming], into: Path) -> None:
     """Writes `into/images`, and `into/masks` if a photograph is transparent: NAME.png, black is left out.
 
-    What COLMAP reads as it is becomes a link. What has to be written again is an upright picture of 8 bits
-    with the EXIF tags of the focal length and no others: JPEG of quality 97 without colour subsampling where
-    it was lossy before, else PNG. Transparent parts are grey.
+    What COLMAP reads as it is becomes a link, once it was decoded: damage that COLMAP passes over in silence
+    is found now. What has to be written again is an upright sRGB picture of 8 bits with the EXIF tags of the
+    focal length and no others: JPEG of quality 97 without colour subsampling where it was lossy before, else
+    PNG. Transparent parts are grey.
+
+    Raises:
+        UserError: a file is damaged.
     """
     masked = any(each.transparent for each in photographs)
 
@@ -169,6 +186,7 @@ def take_in(photographs: Sequence[Incoming], into: Path) -> None:
                 picture = Image.alpha_composite(grey, picture).convert("RGB")
             save_picture(picture, target, read_header(each.file).lens)
         else:
+            read_image(each.file)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(each.file)
         if masked:

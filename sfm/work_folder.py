@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,15 @@ RECORD = "record.json"
 
 
 @contextmanager
-def work_folder(output: Path, asked: Any) -> Iterator[Path]:
+def work_folder(output: Path, asked: Mapping[str, Any]) -> Iterator[Path]:
     """The folder `output.work`, with what an earlier call that was interrupted had finished.
 
     It is removed when the block ends well or with a UserError, and stays after any other end.
 
     Args:
         output: of the work.
-        asked: all on which the parts depend, as JSON has it. Parts of other work are removed.
+        asked: all on which the parts depend, as JSON has it. Parts of other work, whose record has the same
+            keys, are removed.
 
     Raises:
         UserError: there is something else of this name.
@@ -32,7 +33,9 @@ def work_folder(output: Path, asked: Any) -> Iterator[Path]:
     if work.exists():
         try:
             found = json.loads((work / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            if not isinstance(found, dict) or found.keys() != asked.keys():
+                raise ValueError("not a record of ours")
+        except (OSError, ValueError, RecursionError):
             raise UserError(
                 f"{work} is in the way and not from this program; remove it, or choose another --output_path"
             ) from None

@@ -165,8 +165,8 @@ def find_models(
         points_of_two: keeps points of which only two photographs have a match, which few photographs need.
     """
     pycolmap.set_random_seed(seed)
-    # one thread: the same model each time, but for the last digits (Ceres orders its unknowns by address)
-    mapping = pycolmap.IncrementalPipelineOptions(random_seed=seed, min_model_size=FEWEST, num_threads=1)
+    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # that there is no model is for us to say
+    mapping = pycolmap.IncrementalPipelineOptions(random_seed=seed, min_model_size=FEWEST)
     mapping.triangulation.ignore_two_view_tracks = not points_of_two
     return ranked(pycolmap.incremental_mapping(database, folder, models, mapping).values())
 
