@@ -1,6 +1,7 @@
 """Mistakes of the user become one message and exit code 2; warnings are collected and shown once."""
 
 import errno
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,7 +58,9 @@ def run_program(program: Callable[[], object]) -> NoReturn:
 
     Exit code 0; 2 with one message for a `UserError`, a full disk or a place that cannot be written to;
     130 for an interruption from the keyboard. Anything else is a defect of ours and keeps its trace-back.
+    SIGTERM ends it without a word: pycolmap, once imported, would print a stack trace as of a crash.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         program()
     except UserError as mistake:

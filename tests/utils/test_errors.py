@@ -1,0 +1,20 @@
+"""How programs end."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_program_that_is_told_to_end_ends_without_a_word():
+    """pycolmap, once imported, answers SIGTERM with a stack trace."""
+    code = (
+        "import os, signal, time, scene.colmap; from utils.errors import run_program\n"
+        "run_program(lambda: [os.kill(os.getpid(), signal.SIGTERM), time.sleep(60)])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, timeout=60, capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGTERM, b"")
