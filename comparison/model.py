@@ -21,7 +21,7 @@ class ScoredModel:
     Attributes:
         name: what the page calls it.
         path: its folder.
-        method: the folder of test/ that was scored, "ours_N"; the last where there are several.
+        method: the folder of test/ that was scored, "ours_N"; the largest N where there are several.
         means: by metric, the mean over the held-out views; PSNR in dB; None: not computed.
         scores: by metric and file name, the value of a view, as `means`.
         conventions: how they were computed, as metrics.py wrote it.
@@ -81,7 +81,7 @@ def read_model(path: Path, name: str) -> ScoredModel:
         _scored(path / file) for file in ("results.json", "per_view.json", "metrics_conventions.json")
     )
     try:
-        method = max(results, key=lambda each: (len(each), each))  # ours_30000 after ours_7000
+        method = max(results, key=_place)
         means = {metric: _number(results[method][metric]) for metric in METRICS}
         scores = {
             metric: {view: _number(value) for view, value in per_view[method][metric].items()}
@@ -122,6 +122,12 @@ def iteration_of(method: str) -> int | None:
     """N of "ours_N"; None for another name."""
     number = method.removeprefix("ours_")
     return int(number) if number.isdigit() else None
+
+
+def _place(method: str) -> tuple[int, str]:
+    """By what methods are put in order: ours_30000 after ours_7000, and before both the file of a --ply."""
+    iteration = iteration_of(method)
+    return (-1 if iteration is None else iteration), method
 
 
 def _scored(path: Path) -> dict[str, Any]:

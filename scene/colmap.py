@@ -63,6 +63,7 @@ def read_colmap(
     try:
         _check_lengths(folder)
         model = pycolmap.Reconstruction(folder)
+        _check_lenses(folder / "cameras.bin", model)
         names = {image_id: image.name for image_id, image in model.images.items()} | _text_names(folder)
     except (ValueError, IndexError, RuntimeError, MemoryError) as failure:
         reason = str(failure).splitlines()[0]
@@ -112,6 +113,13 @@ def _check_lengths(folder: Path) -> None:
             content = (folder / file).read_bytes()
             if _end(content, *record) > len(content):
                 raise ValueError(f"{file} ends within a record, at {len(content)} bytes; is it cut off?")
+
+
+def _check_lenses(file: Path, model: pycolmap.Reconstruction) -> None:
+    """A ValueError if a binary file ends within its last lens, whose missing numbers pycolmap makes up."""
+    length = 8 + sum(24 + 8 * len(lens.params) for lens in model.cameras.values())
+    if file.is_file() and (size := file.stat().st_size) < length:
+        raise ValueError(f"{file.name} ends within a record, at {size} bytes; is it cut off?")
 
 
 def _end(content: bytes, least: int, named: bool, count: str, size: int) -> int:

@@ -217,7 +217,8 @@ def posed_photographs(options: SceneOptions, warnings: Warnings) -> Posed:
     if not train:
         raise UserError(f"--eval leaves no photograph of {source} to train from: it has only {len(test)}")
     if options.train_test_exp:
-        train = train + test
+        names = {each.name for each in train}  # a dataset's own lists may have one for both
+        train = train + [each for each in test if each.name not in names]
     return Posed(kind, evenly_spaced(train, options.n_views), test, observed, points)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from utils.errors import UserError
 
-METRIC = ("zoedepth", "depth_pro", "prompt_depth_anything")  # models that tell depth, not its inverse
+# models that tell depth, not its inverse
+METRIC = ("zoedepth", "depth_pro", "prompt_depth_anything", "glpn", "tipsv2_dpt")
 NEAREST = 1e-3  # share of the median depth, below which such a depth is taken for that
 
 

@@ -86,7 +86,7 @@ def load_depth_maps(
         raise UserError(
             f"--depths: {len(missing)} of {len(files)} training photographs have no depth map in "
             f"{source / folder}: {names}; looked for {files[missing[0]]}. Make them with "
-            f"`python -m tools.make_depths -s {source}`"
+            f"`python -m tools.make_depths -s {source} --model FOLDER` (a depth estimation model)"
         )
     positive = [each.scale for each in parameters.values() if each.scale > 0]
     middle = float(np.median(positive)) if positive else 0.0

@@ -114,7 +114,7 @@ def load_exposures(model_path: Path) -> Mapping[str, Tensor]:
             raise ValueError("a matrix is not 3 x 4 finite numbers")
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError, AttributeError) as problem:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
         raise UserError(
             f"{path} does not hold a 3 x 4 matrix for each photograph ({problem}); restore or remove it"
         ) from None

@@ -177,8 +177,7 @@ def jittered(camera: Camera, reach: float, angle: float, generator: torch.Genera
     shift = reach * _in_unit_ball(generator)
     turn = Rotation.from_rotvec((angle * _in_unit_ball(generator)).numpy()).as_matrix()
     rotation = torch.from_numpy(turn) @ camera.world_to_camera[:3, :3].double().cpu()
-    moved = _camera_like(camera, _world_to_camera(rotation, camera.position.double().cpu() + shift))
-    return replace(moved, intrinsics=camera.intrinsics)
+    return _camera_like(camera, _world_to_camera(rotation, camera.position.double().cpu() + shift))
 
 
 def _in_unit_ball(generator: torch.Generator) -> Tensor:

@@ -94,9 +94,12 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as failure:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as failure:
         raise UserError(f"{path} is not valid JSON ({failure}); copy it anew") from failure
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no settings, which would be an object {{...}}; copy it anew")
+    return found
 
 
 def demand_family(folder: Path) -> None:

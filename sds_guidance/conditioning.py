@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,6 +26,7 @@ STAGING = "conditioning.part"
 BY_HAND = "by hand"
 DEFAULT = "default"
 NUMBER = (int, float)
+HEAVIEST = 1e6  # weight of a prompt: what sums of them can be drawn by
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Prompt(Words):
     """One of the texts that a guided view may be conditioned by.
 
     Attributes:
-        weight: how often it is drawn, in proportion; at least 0.
+        weight: how often it is drawn, in proportion; 0 to a million.
         similarity: mean cosine in CLIP's space to the training photographs, in [-1, 1]; None: not measured.
     """
 
@@ -193,7 +193,8 @@ def read_conditioning(path: Path) -> Conditioning:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as failure:
+        json.dumps(found, ensure_ascii=False).encode()  # or half of a pair could be read and not be written
+    except (OSError, ValueError, RecursionError) as failure:
         raise UserError(f"the prompts in {path} cannot be read as JSON: {failure}") from failure
     reader = _Reader(path)
     file = reader.fields(
@@ -269,8 +270,8 @@ class _Reader:
     def prompt(self, where: str, value: Any) -> Prompt:
         optional = {"source": str, "weight": NUMBER, "similarity": (*NUMBER, type(None))}
         prompt = Prompt(**self.fields(where, value, {"text": str}, optional))
-        if not 0 <= prompt.weight < math.inf:
-            raise self.mistake(where, f"has a weight that is no finite number of at least 0: {prompt.weight}")
+        if not 0 <= prompt.weight <= HEAVIEST:
+            raise self.mistake(where, f"has a weight that is no number from 0 to a million: {prompt.weight}")
         return prompt
 
     def image(self, where: str, value: Any) -> ConditionImage:

@@ -101,11 +101,15 @@ class ConditioningOptions:
 
 def _check_address(address: str) -> None:
     """Raises `UserError` unless this is a plain http address; one with a secret in it is not repeated."""
-    parts = urlsplit(address)
+    allowed = "http:// or https://, a host, and the path of the interface, mostly /v1"
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:  # half a bracket, or a port that is no number; a secret may be in it
+        raise UserError(f"--llm_base_url is no address that can be read; allowed is {allowed}") from None
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise UserError(
             "--llm_base_url holds a name, a password or parameters, which would be written to the run's "
             "files; give the plain address, and the key in the environment as OPENAI_API_KEY"
         )
-    allowed = "http:// or https://, a host, and the path of the interface, mostly /v1"
     demand(parts.scheme in ("http", "https") and bool(parts.netloc), "llm_base_url", address, allowed)

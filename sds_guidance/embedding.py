@@ -100,7 +100,7 @@ def read_embedding(path: Path) -> Placeholder:
         found = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as failure:
         raise UserError(f"--guidance_embedding {path} cannot be read as safetensors: {failure}") from failure
-    if len(found) != 1 or next(iter(found.values())).ndim > 2:
+    if len(found) != 1 or not all(it.ndim in (1, 2) and it.numel() for it in found.values()):
         raise UserError(
             f"--guidance_embedding {path}: wanted is one word with its vectors, found {', '.join(found)[:80]}"
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Offset from --seed to the guidance's own stream, so that it repeats none of the trainer's draws.
 SEED_OFFSET = 0x5D5
+ROUNDING = 1e-6  # of a step: 0.29 of 100 steps are 28.999... in floats
 INTERVALS = tuple(digit * 10**power for power in range(7) for digit in (1, 2, 5))
 
 
@@ -230,8 +231,8 @@ class Guidance:
 
     def _window(self, iterations: int) -> tuple[int, int]:
         """The first and the last step, of so many, that may be guided."""
-        first = math.floor(self.options.guidance_from * iterations) + 1
-        return first, math.floor(self.options.guidance_until * iterations)
+        since, until = self.options.guidance_from * iterations, self.options.guidance_until * iterations
+        return math.floor(since + ROUNDING) + 1, math.floor(until + ROUNDING)
 
     def _seconds(self, render: Callable[[Camera], View], cameras: Sequence[Camera]) -> float:
         """How long it takes to render and guide these cameras' views, and to go all the way back."""

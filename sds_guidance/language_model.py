@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import openai
-from openai.types import ImagesResponse
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletionMessage
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from torch import Tensor
@@ -27,6 +26,7 @@ RETRIES = 4  # where the server is out of reach, busy or failing; the client wai
 ATTEMPTS = 3  # at an answer that can be used
 SECRET = 8  # characters from which on a key is one: servers that want none are given "x", "none" or "EMPTY"
 MODEL_FLAGS = {"llm": "llm_model", "llm_images": "llm_image_model"}
+NO_JSON = (json.JSONDecodeError, RecursionError)  # of a reply as a whole; the client lets them through
 REFUSALS = ("content_policy_violation", "moderation_blocked")  # codes of a 400 that is about the prompt
 WAY_OUT = (
     "To go on without it, leave --{flag} out; what an earlier run was told is in its conditioning.json, for "
@@ -128,7 +128,7 @@ def draw(options: ConditioningOptions, prompt: str) -> Image.Image:
     def exchange(client: openai.OpenAI) -> Image.Image:
         try:
             return read_drawing(client.images.generate(model=model, prompt=prompt, n=1, **form))
-        except json.JSONDecodeError as failure:
+        except NO_JSON as failure:
             raise UnusableAnswer(f"the reply is no JSON ({failure})") from None
         except openai.BadRequestError as failure:
             if failure.code in REFUSALS:
@@ -147,19 +147,20 @@ def read_answer(completion: Any) -> Answer:
     Raises:
         UnusableAnswer: it refuses, is cut off, empty, or not of the form that was asked for.
     """
-    if not isinstance(completion, ChatCompletion) or not completion.choices:
+    choice = _first(completion, "choices")
+    message = getattr(choice, "message", None)
+    if not isinstance(message, ChatCompletionMessage):
         raise UnusableAnswer(
             "it is none of the chat interface; the address may lack its path, mostly /v1, at the end"
         )
-    choice = completion.choices[0]
-    if choice.message.refusal or choice.finish_reason == "content_filter":
-        raise UnusableAnswer(f"it is a refusal ({choice.message.refusal or 'content filter'})")
+    if message.refusal or choice.finish_reason == "content_filter":
+        raise UnusableAnswer(f"it is a refusal ({message.refusal or 'content filter'})")
     if choice.finish_reason == "length":
         raise UnusableAnswer("it was cut off at the server's limit of length")
-    if not choice.message.content:
+    if not message.content:
         raise UnusableAnswer("it is empty")
     try:
-        return Answer.model_validate_json(choice.message.content)
+        return Answer.model_validate_json(message.content)
     except ValidationError as failure:
         first = failure.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -175,16 +176,16 @@ def read_drawing(reply: Any) -> Image.Image:
     Raises:
         UnusableAnswer: it is empty, an address instead of a picture, or nothing that can be read as one.
     """
-    if not isinstance(reply, ImagesResponse) or not reply.data:
+    drawing = _first(reply, "data")
+    if not isinstance(drawing, openai.types.Image):
         raise UnusableAnswer("it holds no picture; the address may lack its path, mostly /v1, at the end")
-    drawing = reply.data[0]
     if not drawing.b64_json:
         what = "the address of a picture, not the picture (b64_json)" if drawing.url else "no picture"
         raise UnusableAnswer(f"it holds {what}")
     try:
         with Image.open(io.BytesIO(base64.b64decode(drawing.b64_json, validate=True))) as picture:
             return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as failure:
+    except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as failure:
         raise UnusableAnswer(f"it is no picture that can be read ({failure})") from None
 
 
@@ -234,8 +235,14 @@ def _answered(client: openai.OpenAI, model: str, question: list[Any]) -> Any:
             messages=[{"role": "system", "content": TASK}, {"role": "user", "content": question}],
             response_format={"type": "json_schema", "json_schema": schema},
         )
-    except json.JSONDecodeError as failure:  # of the reply as a whole, which the client lets through
+    except NO_JSON as failure:
         raise UnusableAnswer(f"the reply is no JSON ({failure})") from None
+
+
+def _first(reply: Any, name: str) -> Any:
+    """The first in a list of the reply; None where there is no such list, for the client checks no types."""
+    values = getattr(reply, name, None)
+    return values[0] if isinstance(values, list) and values else None
 
 
 def _question(

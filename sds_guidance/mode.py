@@ -21,7 +21,7 @@ class View:
 
     Attributes:
         camera: one of those that `Guidance.cameras` gave.
-        rgb: (3, H, W) float32 in [0, 1], with gradient.
+        rgb: (3, H, W) float32, at least 0 and mostly below 1, as it was rendered, with gradient.
         alpha: (1, H, W) float32 in [0, 1], with gradient.
         depth: (1, H, W) float32, scene units, with gradient.
     """

@@ -266,9 +266,9 @@ def _at_hand(model: str, revision: str | None, kind: Kind, end: str) -> ModelFol
     if folder.exists():
         reason = "that is a single file; what is needed is a folder"
         raise UserError(_not_found(model, reason, kind) + end)
+    neither = _not_found(model, "there is no such folder, and it is no hub id (owner/name)", kind) + end
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", model):
-        reason = "there is no such folder, and it is no hub id (owner/name)"
-        raise UserError(_not_found(model, reason, kind) + end)
+        raise UserError(neither)
 
     import huggingface_hub as hub  # noqa: PLC0415 - unguided training needs none of it
 
@@ -276,6 +276,8 @@ def _at_hand(model: str, revision: str | None, kind: Kind, end: str) -> ModelFol
         folder = Path(hub.snapshot_download(model, revision=revision, local_files_only=True))
     except hub.errors.LocalEntryNotFoundError:
         return None
+    except hub.errors.HFValidationError as failure:  # the hub allows less than the pattern
+        raise UserError(neither) from failure
     if missing_files(folder, kind):
         return None
     _demand(folder, _files(folder, kind), folder, kind, end)
@@ -333,7 +335,9 @@ def _fetch(model: str, revision: str | None, patterns: list[str], kind: Kind, en
         return Path(
             hub.snapshot_download(model, revision=revision, allow_patterns=patterns, etag_timeout=HUB_TIMEOUT)
         )
-    except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError) as failure:
+    except Exception as failure:  # each HTTP library has its own; a full disk is the program's to explain
+        if getattr(failure, "errno", None) and not isinstance(failure, ConnectionError | TimeoutError):
+            raise
         reason = f"the download broke off ({_first_line(failure)}); the same command goes on with it"
         raise UserError(_not_found(model, reason, kind) + end) from failure
 

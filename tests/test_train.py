@@ -312,7 +312,17 @@ def test_mcmc_from_photographs_to_model(small_scene, tmp_path):
 def test_overwrite_replaces_the_run_and_keeps_other_files(small_scene, tmp_path):
     run_train(small_scene, tmp_path, "--iterations", 4, "--save_iterations", 2)
     (tmp_path / "notes.txt").write_text("mine")
+    made = [  # of the old model, by render.py and mesh.py
+        *("test/ours_4/renders/00000.png", "train_resized/ours_4/renders/00000.png"),
+        *("test_resized/ours_4/renders/00000.png", "paths/walk/ours_4/renders/00000.png"),
+        *("paths/interpolate/ours_4.mp4", "orbit/ours_4.mp4", "orbit/ours_4_depth.json", "mesh/ours_4.ply"),
+    ]
+    for name in (*made, "paths/walk/mine.txt", "train/r_0.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("old")
     run_train(small_scene, tmp_path, "--iterations", 3, "--overwrite")
+    assert [name for name in made if (tmp_path / name).exists()] == []
+    assert (tmp_path / "paths/walk/mine.txt").exists() and (tmp_path / "train/r_0.png").exists()
     assert [path.name for path in (tmp_path / "point_cloud").iterdir()] == ["iteration_3"]
     assert [path.name for path in tmp_path.glob("chkpnt*")] == ["chkpnt3.pth"]
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -83,7 +83,7 @@ class Options:
         )
         demand(0 <= self.held_out_share <= 0.5, "held_out_share", self.held_out_share, "0 to 0.5")
         demand(0 <= self.still_life_share <= 1, "still_life_share", self.still_life_share, "0 to 1")
-        for flag in ("instances", "layout"):
+        for flag in ("instances", "layout", "train_views", "test_views", "points"):
             if getattr(self, flag) != getattr(Options, flag) and not self.posed:
                 raise UserError(f"--{flag} is for posed sets; give --posed as well")
         demand(min(self.instances, default=0) >= 0, "instances", str(self.instances), "numbers from 0")

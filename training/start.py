@@ -25,11 +25,13 @@ def starting_scene(options: Options, engine: Engine) -> Scene:
     """The scene of the flags; a single photograph without a pose starts from its depth map, if it has one.
 
     Raises:
-        UserError: as `load_scene`, `load_depth_maps` and, before these, `depth_model` do.
+        UserError: as `load_scene`, `demand_alpha`, `load_depth_maps` and, before these, `depth_model` do.
     """
     if options.depth.depth_model:
         depth_model(options.depth.depth_model, engine.device)  # a mistake is told before a dense start
     scene = load_scene(options.scene, options.seed)
+    if options.lambda_alpha:
+        demand_alpha(scene.train_cameras)
     if scene.kind == "photograph" and options.depth.depths and not options.scene.init_ply:
         folder, cameras = options.depth.depths, scene.train_cameras
         (map_,) = load_depth_maps(scene.source_path, folder, cameras, scene.warnings).values()
@@ -42,8 +44,6 @@ def starting_scene(options: Options, engine: Engine) -> Scene:
 
 def first_state(options: Options, scene: Scene, engine: Engine, warnings: Warnings) -> TrainingState:
     """The state before the first iteration, on the engine's device."""
-    if options.lambda_alpha:
-        demand_alpha(scene.train_cameras)
     gaussians = initial_gaussians(options, scene, warnings).to(engine.device)
     optimisers = make_optimisers(gaussians, options.optimiser, scene.extent)
     densification = Densification(

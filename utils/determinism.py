@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 def seed_everything(seed: int) -> None:
     """Seeds the global generators of Python, NumPy and torch; gsplat's splits draw from torch's."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  (libraries still draw from it)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries still draw from it; it takes no more bits)
     torch.manual_seed(seed)
 
 

@@ -140,8 +140,8 @@ def _read_weights(net: LpipsNet, path: Path, flags: str) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{flags}_weights {path}: no such file") from None
-    except (OSError, *BROKEN_FILE) as problem:
-        reason = str(problem).splitlines()[0]
+    except Exception as problem:  # damaged bytes bring up a dozen kinds
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise UserError(
             f"{flags}_weights {path} cannot be read as a state dict of {net} ({reason})"
         ) from None

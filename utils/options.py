@@ -45,8 +45,14 @@ def parse(
         if refused and flag in refused:
             raise UserError(f"{flag} is not supported: {refused[flag]}")
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    read = partial(tyro.cli, options, args=words, use_underscores=True, config=config)
+    read = partial(tyro.cli, options, prog=_program(), args=words, use_underscores=True, config=config)
     return read() if default is None else read(default=default)
+
+
+def _program() -> str | None:
+    """How a module that was started with `python -m` is called; None for a file, which argparse knows."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
 
 
 def to_plain(value: Any) -> Any:

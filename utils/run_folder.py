@@ -17,9 +17,8 @@ from utils.training_log import BOARD
 
 OWN_OUTPUTS = (
     "point_cloud",
-    "train/ours_*",
-    "test/ours_*",
-    "orbit/ours_*.mp4",
+    *("train/ours_*", "test/ours_*", "train_resized/ours_*", "test_resized/ours_*"),
+    *("orbit/ours_*", "paths/*/ours_*", "mesh/ours_*"),
     "guidance",
     "conditioning",
     BOARD,

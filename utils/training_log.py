@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,8 @@ class TrainingLog:
         self._wandb = None if wandb is None else _wandb_run(Path(model_path), wandb)
 
     def write(self, iteration: int, **values: Any) -> None:
-        """Adds a row."""
+        """Adds a row; a number that is none becomes null, since JSON has neither NaN nor infinity."""
+        values = {name: None if _is_none(value) else value for name, value in values.items()}
         self._file.write(json.dumps({"iteration": iteration, **values}) + "\n")
         if self._new_board:
             self._board = self._board or self._new_board()  # which makes a file: not before there is a row
@@ -102,6 +104,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten({str(index): item for index, item in enumerate(value)}, f"{prefix}{name}/")
         elif isinstance(value, int | float):
             yield prefix + name, float(value)
+
+
+def _is_none(value: Any) -> bool:
+    """Whether a value is a float that is not finite."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _board(model_path: Path, resumed_after: int) -> Any:

@@ -17,8 +17,9 @@ from utils.errors import UserError, demand
 class PreprocessingOptions:
     """What is done to pictures before the model sees them; never to photographs that are reconstructed."""
 
-    resolution: int = 512
-    """Side in pixels of the square that every picture becomes; a multiple of the model's own step."""
+    resolution: int = 0
+    """Side in pixels of the square that every picture becomes; a multiple of the model's own step. 0: the
+    model's own side."""
     fit: Literal["crop", "pad"] = "crop"
     """How it becomes a square: the middle is cut out, or the border's colour is added on both sides."""
     intensity_window: tuple[float, float] | None = None

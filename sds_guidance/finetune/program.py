@@ -61,20 +61,26 @@ def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None =
         may_differ=MAY_DIFFER,
     )
     model = find_model(options.guidance_model, None, warnings, options.guidance_revision)
-    demand_task(model.folder, ("text-to-image",))
+    architecture = demand_task(model.folder, ("text-to-image",))
     if images is None:
         images = _read_all(options, warnings)
     prior = load_prior(model.folder, accelerator.device, torch.float32)
-    options.preprocessing.check(prior.size_multiple)
+    side = options.preprocessing.resolution or architecture.resolution
+    preprocessing = replace(options.preprocessing, resolution=side)
+    preprocessing.check(prior.size_multiple)
     with accelerator.main_process_first():
-        material = _gather(options, model, prior, images, warnings)
+        material = _gather(replace(options, preprocessing=preprocessing), model, prior, images, warnings)
         job = make_job(material)
     warnings.show()
     # Only now: whatever was wrong so far leaves an earlier run, and no settings of a run that never was.
     accelerator.wait_for_everyone()
     if not resuming and accelerator.is_main_process:
         _start_folder(folder, options, model)
-    facts = {"training_pictures": job.task.count, "round_trip_psnr": _round_trips(material)}
+    facts = {
+        "training_pictures": job.task.count,
+        "resolution": side,
+        "round_trip_psnr": _round_trips(material),
+    }
     if options.train != "vae_decoder":
         prior.vae.to("cpu")
 

@@ -201,6 +201,7 @@ def test_six_models_stand_beside_each_other(models, output):
 def test_the_last_method_is_compared(models, output):
     for model in models:
         write_pictures(model, noise=5, iteration=100)
+        shutil.copytree(model / "test/ours_100", model / "test/point_cloud")  # as render.py --ply calls it
     score(*models)
     page = compare(models, output)
     assert page.row(RESULTS, "plain")["Iterations"] == "100"

@@ -99,7 +99,7 @@ def test_a_binary_file_that_is_cut_off_anywhere_is_named(file, tmp_path):
     """pycolmap alone goes on with what it makes up, for ever."""
     path = write_dataset(tmp_path / "scene", NAMES) / f"sparse/0/{file}.bin"
     whole = path.read_bytes()
-    whole_cuts = {"cameras": [8, 30, 47], "rigs": [8, 15]}
+    whole_cuts = {"rigs": [8, 15]}
     for end in [0, 7, *whole_cuts.get(file, [*range(8, len(whole), len(whole) // 25 + 1), len(whole) - 1])]:
         path.write_bytes(whole[:end])
         with pytest.raises(UserError, match=rf"{file}\.bin ends within a record, at {end} bytes"):

@@ -182,6 +182,16 @@ def test_large_gaussians_are_pruned_from_the_size_asked_for(prune_scale, left):
     assert len(gaussians["means"]) == left
 
 
+@pytest.mark.parametrize(("interval", "left"), [(600, 5), (700, 6), (800, 6)])
+def test_large_gaussians_stay_up_to_the_first_reset(interval, left):
+    gaussians = small_and_large()
+    densification, optimisers = state_of(DensificationOptions(opacity_reset_interval=interval), gaussians)
+    with torch.no_grad():
+        gaussians["scales"][4] = torch.log(torch.tensor(0.11 * EXTENT))
+    densification.after_step(gaussians, optimisers, 700, info_with(torch.zeros(6, 2)), 1e-4)
+    assert len(gaussians["means"]) == left
+
+
 def test_the_cap_holds_and_the_largest_gradients_win():
     gaussians = small_and_large()
     densification, optimisers = state_of(DensificationOptions(max_gaussians=8), gaussians)

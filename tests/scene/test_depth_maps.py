@@ -39,8 +39,8 @@ def dataset(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_scales(dataset: Path, scales: dict[str, float]) -> None:
-    content = {name: {"scale": scale, "offset": 0.25} for name, scale in scales.items()}
+def write_scales(dataset: Path, scales: dict[str, float], offset: float = 0.25) -> None:
+    content = {name: {"scale": scale, "offset": offset} for name, scale in scales.items()}
     (dataset / "sparse" / "0" / "depth_params.json").write_text(json.dumps(content))
 
 
@@ -74,8 +74,10 @@ def test_scales_are_the_references(dataset):
     write_scales(dataset, {"a/1": 2.0, "a/2": 3.0, "3": 1.0})
     maps = load(dataset)
     assert all(each.metric for each in maps.values())
-    expected = torch.from_numpy(ramp().astype(np.float32) / 65536) * 3.0 + 0.25
-    torch.testing.assert_close(maps["a/2.png"].inverse, expected)
+    scaled = torch.from_numpy(ramp().astype(np.float32) / 65536) * 3.0
+    torch.testing.assert_close(maps["a/2.png"].inverse, scaled + 0.25)
+    write_scales(dataset, {"a/1": 2.0, "a/2": 3.0, "3": 1.0}, offset=-0.25)
+    torch.testing.assert_close(load(dataset)["a/2.png"].inverse, (scaled - 0.25).clamp(min=0))
 
 
 @pytest.mark.parametrize("scales", [{"a/1": 2.0, "a/2": 2.0, "3": 10.1}, {"a/1": 2.0, "a/2": 2.0, "3": 0.39}])

@@ -16,6 +16,7 @@ from utils.errors import UserError
 
 IDENTITY = torch.eye(3, 4)
 NAMES = ("a.png", "b.png", "c.png")
+HUGE = f'{{"a": [[{"9" * 400}, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}}'
 
 
 def deviating(count: int, spread: float = 0.15) -> torch.Tensor:
@@ -117,7 +118,9 @@ def test_the_file_is_the_references_and_reads_back_equal(tmp_path):
     assert load_exposures(tmp_path / "elsewhere") == {}
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"a": [1, 2]}', '{"a": 5}', '{"a": [[NaN, 0, 0, 0]]}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '{"a": [1, 2]}', '{"a": 5}', '{"a": [[NaN, 0, 0, 0]]}', HUGE, "[" * 99_999]
+)
 def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / "exposure.json").write_text(text)
     with pytest.raises(UserError, match=r"exposure\.json does not hold a 3 x 4 matrix"):

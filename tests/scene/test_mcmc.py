@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scene.densification import Densification, DensificationOptions
-from scene.mcmc import covariances, relocated
+from scene.mcmc import MOST_COPIES, covariances, relocated
 from scene.optimisers import OptimiserOptions, make_optimisers
 from tests.small_scene import some_gaussians
 from utils.errors import Warnings
@@ -26,7 +26,13 @@ def test_copies_are_together_as_opaque_as_the_one_they_replace(copies):
     torch.testing.assert_close(1 - (1 - new) ** copies, opacities)
 
 
-@pytest.mark.parametrize("copies", [1, 2, 3, 7])
+def test_copies_beyond_the_most_count_as_the_most():
+    opacities, scales = torch.tensor([0.05, 0.5, 0.95]), torch.ones(3, 3)
+    most, more = (relocated(opacities, scales, torch.full((3,), n)) for n in (MOST_COPIES, MOST_COPIES + 9))
+    assert all(torch.equal(*pair) for pair in zip(most, more, strict=True))
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 7, MOST_COPIES])
 def test_copies_keep_the_integral_along_a_line(copies):
     """Equation 9's condition: alpha of n stacked copies, integrated over x, equals that of the original."""
     opacities, scales = torch.tensor([0.05, 0.5, 0.95]), torch.full((3, 3), 0.7)
@@ -79,9 +85,14 @@ def test_noise_shakes_faint_gaussians_and_leaves_opaque_ones():
         gaussians["opacities"][50:] = torch.logit(torch.tensor(0.9))
     before = gaussians["means"].detach().clone()
     densification, optimisers = mcmc(gaussians, noise_lr=5e5)
+    torch.manual_seed(0)
     densification.after_step(gaussians, optimisers, 20_000, {}, 1e-5)  # also after refinement stopped
-    moved = (gaussians["means"].detach() - before).norm(dim=1)
-    assert (moved[:50] > 0).all() and moved[:50].mean() > 1e3 * moved[50:].mean()
+    moved = gaussians["means"].detach() - before
+    torch.manual_seed(0)
+    noise = 5e5 * 1e-5 / 2 * torch.randn(100, 3)  # equation 8: a half of it at the opacity 0.005
+    shapes = covariances(gaussians["quats"], gaussians["scales"].exp()).detach()
+    torch.testing.assert_close(moved[:50], (shapes @ noise[:, :, None])[:50, :, 0], rtol=1e-3, atol=1e-5)
+    assert moved[:50].norm(dim=1).mean() > 1e3 * moved[50:].norm(dim=1).mean()
 
 
 def test_optimiser_moments_start_again_where_gaussians_were_shared():

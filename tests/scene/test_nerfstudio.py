@@ -249,6 +249,8 @@ def test_eval_follows_the_files_lists(tmp_path, lists, train, test):
     both = any("listed for training and for the test: c.png" in line for line in scene.warnings.lines())
     assert both == bool(set(train) & set(test))
     assert len(load(folder).train_cameras) == 5  # without --eval all train
+    exposed = load(folder, eval=True, train_test_exp=True)  # of a photograph in both lists one half, once
+    assert sorted(names_of(exposed.train_cameras)) == [f"{name}.png" for name in sorted({*train, *test})]
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"train": ["a.png"], "test": ["b.png"]}))
     assert names_of(load(folder, eval=True, split=str(split)).train_cameras) == ["a.png"]

@@ -85,6 +85,9 @@ def test_jitter_stays_within_its_bounds_and_uses_them():
     turns = [angle_between(it, camera) for it in moved]
     assert 0.18 < max(shifts) <= 0.2 + 1e-5
     assert 0.09 < max(turns) <= 0.1 + 1e-5
+    middle = 0.5 ** (1 / 3)  # of a ball's points half lie within so much of its radius
+    assert np.median(shifts) == pytest.approx(0.2 * middle, rel=0.05)
+    assert np.median(turns) == pytest.approx(0.1 * middle, rel=0.05)
 
 
 @pytest.mark.parametrize("cameras", [ring(), grid(), ring()[:2], ring()[:1]], ids=["ring", "grid", "2", "1"])
@@ -172,7 +175,17 @@ def test_without_points_the_subject_is_guessed():
 def test_partners_are_the_neighbours_on_the_ring(cloud):
     partners = NovelCameras(ring(8), cloud).partners
     for index, others in enumerate(partners):
-        assert {(index + 1) % 8, (index - 1) % 8} <= set(others)
+        assert {(index + 1) % 8, (index - 1) % 8} <= set(others) and len(others) == 3 and index not in others
+    assert NovelCameras(ring(8)[:2], cloud).partners == [[1], [0]]
+
+
+def test_a_camera_that_looks_the_other_way_is_no_partner_and_no_start_of_the_arc(cloud):
+    row = [camera_at((x, 0.0, -4.0), (x, 0.0, 0.0)) for x in (0.0, 0.5, 0.6, 0.7)]
+    sampler = NovelCameras([*row, camera_at((0.1, 0.0, -4.0), (0.1, 0.0, -9.0))], cloud)
+    assert sorted(sampler.partners[0]) == [1, 2, 3]
+    sampler = NovelCameras([row[0], camera_at((3.0, 0.0, 4.0))], cloud)
+    same = sampler.outside(0, 0.0, 0.0)  # to its right, where the other one stands too
+    torch.testing.assert_close(same.world_to_camera, row[0].world_to_camera, atol=1e-6, rtol=0)
 
 
 def test_half_of_the_views_lie_between_photographs(cloud):

@@ -149,6 +149,11 @@ def test_what_no_guidance_can_use_is_refused_with_its_folder(tmp_path, change, m
 
 def test_a_broken_config_is_named(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
-    (folder / "vae" / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"vae/config\.json is not valid JSON"):
-        read_architecture(folder)
+    for text, words in (
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("[]", "no settings"),
+    ):
+        (folder / "vae" / "config.json").write_text(text)
+        with pytest.raises(UserError, match=rf"vae/config\.json .*{words}"):
+            read_architecture(folder)

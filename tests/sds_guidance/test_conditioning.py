@@ -1,19 +1,24 @@
 """What conditions a run: its file, its history, where it comes from, and what CLIP makes of it."""
 
+import json
 import math
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import train
 from sds_guidance import GuidanceOptions, clip, language_model
 from sds_guidance.conditioning import Conditioning, Prompt, Words, read_conditioning
 from sds_guidance.conditioning_sources import weighed
+from sds_guidance.prompts import DIRECTIONS
 from tests.programs import ply, run_train
 from tests.sds_guidance.chat_server import ANSWER, chat, failure, serving
 from tests.sds_guidance.conditioned import MADE, edit, gather, options
+from tests.sds_guidance.views import CAMERA
 from utils.checkpoints import checkpoint_path
 from utils.errors import UserError, Warnings
 from utils.options import parse
@@ -102,6 +107,7 @@ def test_the_history_says_what_was_in_force_when():
         (lambda v: [p.update(weight=0) for p in v["prompts"]], "weight above 0"),
         (lambda v: v["prompts"][1].update(weight=-1), "number 2"),
         (lambda v: v["prompts"][0].update(weight=math.nan), "number 1"),
+        (lambda v: v["prompts"][0].update(weight=10**400), "number 1"),
         (lambda v: v["prompts"][0].update(weight="1"), "number 1"),
         (lambda v: v["prompts"][0].update(weight=True), "number 1"),
         (lambda v: v["prompts"][0].update(text=None), "'text'"),
@@ -121,13 +127,50 @@ def test_a_file_of_another_form_is_refused_with_the_place(tmp_path, change, word
     assert words in str(raised.value) and "conditioning.json" in str(raised.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[1]", "null"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[1]", "null", "[" * 100_000])
 def test_a_file_that_is_no_object_is_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=r"a\.json"):
         read_conditioning(tmp_path / "a.json")
     with pytest.raises(UserError, match="nowhere"):
         read_conditioning(tmp_path / "nowhere.json")
+
+
+def places(value):
+    """The containers of JSON values, each with a key in it."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield value, key
+        yield from places(inner)
+
+
+ODD = ["\ud800", 10**400, 1e308, 5e-324]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(ODD),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(DIRECTIONS), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0), put=ANYTHING)
+def test_a_changed_file_is_refused_or_can_be_drawn_from_and_written_again(tmp_path, place, put):
+    MADE.save(tmp_path)
+    path = tmp_path / "conditioning.json"
+    values = json.loads(path.read_text())
+    found = list(places(values))
+    container, key = found[place % len(found)]
+    container[key] = put
+    path.write_text(json.dumps(values))
+    try:
+        read = read_conditioning(path)
+    except UserError as refusal:
+        assert str(path) in str(refusal)
+        return
+    states = read.conditions(torch.zeros(len(read.texts()), 1, 1), [])
+    assert states(CAMERA, torch.Generator()).shape == (2, 1, 1)
+    read.save(tmp_path)
+    assert read_conditioning(path) == read
 
 
 def test_weights_are_prior_or_posterior_whichever_is_less():

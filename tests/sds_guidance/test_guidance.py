@@ -212,6 +212,16 @@ def test_the_window_opens_and_closes_at_its_steps():
     assert [bool(guidance.cameras(step)) for step in (20, 21, 95, 96)] == [False, True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "steps"), [(0.29, 0.57, range(30, 58)), (0.0, 1.0, range(1, 101))]
+)
+def test_a_fraction_of_the_run_is_as_many_steps_as_it_says(since, until, steps):
+    """0.29 and 0.57 of 100, which in floats are 28.999... and 56.999..."""
+    guidance = make(replace(PLAIN, guidance_from=since, guidance_until=until, guidance_interval=1))
+    assert [step for step in range(1, 101) if guidance.cameras(step)] == list(steps)
+    assert guidance.guided_steps(100) == len(steps)
+
+
 def test_an_unguided_step_draws_nothing():
     guidance = make(replace(PLAIN, guidance_interval=2))
     state = guidance.generator.get_state()

@@ -1,5 +1,6 @@
 """Finding a model: folders, the hub's cache, the hub, and every message when it is not there."""
 
+import errno
 import json
 import shlex
 import shutil
@@ -218,16 +219,28 @@ def test_offline_mode_fails_at_once_with_the_real_client(monkeypatch):
     assert "offline mode is enabled" in message("nobody/nothing-of-this-name")
 
 
-def test_a_download_that_breaks_off_says_so(hub, tiny_model, monkeypatch):
+@pytest.mark.parametrize("kind", [LocalEntryNotFoundError, RuntimeError, ConnectionError])
+def test_a_download_that_breaks_off_says_so(hub, tiny_model, monkeypatch, kind):
     hub.online["someone/model"] = tiny_model
 
-    def download(*_, **__):
-        raise LocalEntryNotFoundError("connection lost")
+    def download(*_, local_files_only=False, **__):
+        raise LocalEntryNotFoundError("not complete") if local_files_only else kind("connection lost")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     text = message("someone/model")
     assert "the download broke off (connection lost)" in text
     assert text.endswith(UNGUIDED)
+
+
+def test_a_download_that_fills_the_disk_is_left_to_the_program(hub, tiny_model, monkeypatch):
+    hub.online["someone/model"] = tiny_model
+
+    def download(*_, local_files_only=False, **__):
+        raise LocalEntryNotFoundError("not complete") if local_files_only else OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(OSError, match="full"):
+        find_model("someone/model", ARGV, Warnings())
 
 
 def test_a_hub_that_never_answers_is_given_up(monkeypatch):
@@ -254,6 +267,13 @@ def test_what_the_hub_refuses_is_explained(hub, monkeypatch, kind):
     text = message("someone/nothing")
     assert "the hub does not give it out" in text
     assert text.endswith(UNGUIDED)
+
+
+@pytest.mark.parametrize("name", ["owner/na--me", "owner/na..me", "owner/name.", "owner/a.git", "owner/näme"])
+def test_an_id_that_the_hub_does_not_allow_is_no_id(name):
+    """By the real client, which checks ids before it looks into its cache."""
+    text = message(name)
+    assert "no such folder" in text and text.endswith(UNGUIDED)
 
 
 def test_a_name_that_is_neither_folder_nor_id(hub, tmp_path):

@@ -1,5 +1,9 @@
 """The committed small prior: small, and on objects that it never saw it denoises and draws by the words."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -18,6 +22,7 @@ from tools.small_prior.autoencoder import round_trip_psnr
 from tools.small_prior.judges import salient
 from utils.errors import Warnings
 
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 FORMS = {
     "red": "a photo of a red chair",
@@ -43,6 +48,15 @@ def test_it_is_small_and_in_half_precision():
     for path in SMALL.rglob("*.safetensors"):
         with safe_open(path, "pt") as weights:
             assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F16"}  # noqa: SIM118
+
+
+def test_it_is_loaded_without_a_word():
+    code = (
+        "import torch; from pathlib import Path; from sds_guidance.text import load_text_encoder\n"
+        f"load_text_encoder(Path({str(SMALL)!r}), torch.device('cpu'), torch.float32)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "text_projection" not in run.stdout + run.stderr
 
 
 def test_it_draws_the_colour_that_it_is_told(prior):

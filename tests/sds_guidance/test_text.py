@@ -3,11 +3,14 @@
 import gc
 import weakref
 
+import pytest
+import safetensors.torch
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from sds_guidance.embedding import read_embedding
 from sds_guidance.text import encode_prompts
-from utils.errors import Warnings
+from utils.errors import UserError, Warnings
 
 CPU = torch.device("cpu")
 
@@ -32,6 +35,13 @@ def test_words_change_the_states_and_neighbours_do_not(tiny_model):
     first, second = encode(tiny_model, ["a fern", "a moss"])
     assert float((first - second).abs().max()) > 1e-3
     torch.testing.assert_close(encode(tiny_model, ["a fern", ""])[0], first)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1, 2, 3)])
+def test_a_file_without_a_word_s_vectors_is_refused(tmp_path, shape):
+    safetensors.torch.save_file({"<it>": torch.zeros(shape)}, tmp_path / "word.safetensors")
+    with pytest.raises(UserError, match="wanted is one word with its vectors, found <it>"):
+        read_embedding(tmp_path / "word.safetensors")
 
 
 def test_the_encoder_is_gone_afterwards(tiny_model, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from scene.dataset import SceneOptions, load_scene
-from scene.depth_estimation import load_estimator
+from scene.depth_estimation import Estimator, load_estimator
 from scene.depth_maps import STEPS, load_depth_maps, read_map
 from tests.scene.models import POINTS, observed, pinhole, pose, write_dataset
 from tests.scene.tiny_depth_model import save_tiny_depth_model
@@ -92,6 +93,12 @@ def test_a_metric_model_is_turned_into_inverse_depth(model):
     estimate.metric = True
     expected = 1 / inverse.clamp_min(1e-3 * float(inverse.median()))
     torch.testing.assert_close(estimate(picture), expected)
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("dpt", False), ("glpn", True), ("tipsv2_dpt", True)])
+def test_models_that_tell_metres_are_known(kind, metric):
+    network = SimpleNamespace(config=SimpleNamespace(model_type=kind))
+    assert Estimator(network, None).metric == metric
 
 
 def test_a_blender_dataset_has_maps_and_no_scales(model, small_scene, tmp_path):

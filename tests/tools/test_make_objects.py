@@ -162,6 +162,8 @@ def test_few_views_of_chosen_objects(tmp_path: Path) -> None:
     [
         ({"instances": (3,)}, "--instances is for posed sets; give --posed"),
         ({"layout": "few_views"}, "--layout is for posed sets; give --posed"),
+        ({"train_views": 9}, "--train_views is for posed sets; give --posed"),
+        ({"points": 0}, "--points is for posed sets; give --posed"),
         ({"posed": True, "instances": (-1,)}, "--instances"),
         ({"posed": True, "layout": "few_views"}, "--train_views 24: allowed is 3 to 9 with"),
         ({"posed": True, "layout": "few_views", "train_views": 9, "test_views": 5}, "--test_views 5"),

@@ -1,6 +1,7 @@
 """The loss on alpha: its value by hand, and a training in which what hovers beside an object fades."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from scene.photographs import Pixels
 from tests.programs import BUSY, run_train
 from tests.small_scene import cpu_engine, some_gaussians
 from training.alpha_loss import alpha_loss
-from utils.errors import UserError
+from training.options import Options
+from training.start import first_state, starting_scene
+from utils.errors import UserError, Warnings
 
 RENDERED = torch.tensor([[[0.25, 0.5], [0.75, 1.0]]])
 ALPHA = np.array([[0, 255], [51, 255]], np.uint8)
@@ -82,6 +85,20 @@ def test_what_hovers_beside_a_masked_object_fades(masked, tmp_path):
     plain = outside(run_train(masked, tmp_path / "plain", *flags), masked, 80)
     cleared = outside(run_train(masked, tmp_path / "alpha", *flags, "--lambda_alpha", 1), masked, 80)
     assert cleared < 0.5 * plain, (cleared, plain)
+
+
+def test_a_pilot_that_leaves_out_the_only_masked_photograph_starts(small_scene, masked, tmp_path):
+    """The gate's pilots train on some of the photographs; that any has a mask is asked of all."""
+    folder = shutil.copytree(small_scene, tmp_path / "scene")
+    first = sorted(masked.glob("masks/train/*.png"))[0]
+    (folder / "masks/train").mkdir(parents=True)
+    shutil.copy(first, folder / "masks/train")
+    options = Options(scene=SceneOptions(source_path=str(folder)), lambda_alpha=1.0)
+    scene = starting_scene(options, cpu_engine())
+    plain = [camera for camera in scene.train_cameras if camera.own_photograph.pixels().mask is None]
+    assert len(plain) == len(scene.train_cameras) - 1
+    fold = replace(scene, train_cameras=plain)
+    assert first_state(options, fold, cpu_engine(), Warnings()).views.cameras == fold.train_cameras
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,15 @@ def test_checkpoints_keep_the_newest_two_and_those_asked_for(tmp_path):
         load_newest_checkpoint(tmp_path, Warnings())
 
 
+@pytest.mark.parametrize("content", [b"", b"0", b"a", b"hello", b"\x80\x02\x85", b"PK\x03\x04"])
+def test_whatever_lies_in_a_checkpoint_the_one_before_is_taken(tmp_path, content):
+    save_checkpoint(tmp_path, {"iteration": 10}, keep=set())
+    (tmp_path / "chkpnt20.pth").write_bytes(content)
+    warnings = Warnings()
+    assert load_newest_checkpoint(tmp_path, warnings) == {"iteration": 10}
+    assert "chkpnt20.pth" in warnings.lines()[0]
+
+
 @contextmanager
 def small_disk():
     """No file may grow beyond 20 kB: writing fails in the midst of it, as on a full disk.

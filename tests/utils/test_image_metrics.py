@@ -136,9 +136,10 @@ def test_weights_that_cannot_be_had_are_one_line(hub):
 def test_wrong_weight_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_lpips("squeeze", "correct", tmp_path / "nothing.pth")
-    (tmp_path / "text.pth").write_text("not a state dict")
-    with pytest.raises(UserError, match="cannot be read"):
-        load_lpips("squeeze", "correct", tmp_path / "text.pth")
+    for content in (b"not a state dict", b"", b"a", b"hello", b"\x80\x02\x85"):
+        (tmp_path / "text.pth").write_bytes(content)
+        with pytest.raises(UserError, match="cannot be read"):
+            load_lpips("squeeze", "correct", tmp_path / "text.pth")
     squeeze = save_backbone(tmp_path / "squeeze.pth")
     with pytest.raises(UserError, match="not torchvision's alexnet"):
         load_lpips("alex", "correct", squeeze)

@@ -1,6 +1,9 @@
 """Command line, settings and cfg_args: written, read back, compared, and refused by name."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -19,6 +22,8 @@ from utils.options import (
     save_settings,
     to_plain,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -139,3 +144,9 @@ def test_any_cfg_args_are_read_or_refused(tmp_path_factory, text):
     except UserError:
         return
     assert isinstance(group.resolution, int) and isinstance(group.source_path, str)
+
+
+def test_help_names_a_program_as_it_was_started():
+    command = [sys.executable, "-m", "scene.check", "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("usage: python -m scene.check ")

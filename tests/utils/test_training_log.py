@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -52,6 +53,18 @@ def test_the_log_is_cut_behind_the_checkpoint(tmp_path):
     TrainingLog(tmp_path).close()
     assert path.read_text() == ""
     assert [entry.name for entry in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_what_is_no_number_is_null_in_the_log_and_empty_in_the_table(tmp_path):
+    """JSON has neither NaN nor infinity, and readers in other languages stop at them."""
+    log = TrainingLog(tmp_path)
+    log.write(10, loss=math.nan, psnr=math.inf, gaussians=3)
+    log.write(20, loss=0.5)
+    log.close()
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    strict = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert strict[0] == {"iteration": 10, "loss": None, "psnr": None, "gaussians": 3}
+    assert (tmp_path / "log.csv").read_text() == "iteration,gaussians,loss\n10,3.0,\n20,,0.5\n"
 
 
 @pytest.mark.usefixtures("seconds")

@@ -7,7 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from sds_guidance.architecture import read_architecture
 from sds_guidance.finetune.captioned import CaptionedImage
+from sds_guidance.finetune.preprocessing import PreprocessingOptions
 from sds_guidance.finetune.program import finetune, split
 from sds_guidance.models import missing_files
 from sds_guidance.prior import load_prior
@@ -32,6 +34,12 @@ def test_full_training_lowers_the_held_out_loss_in_every_band_and_writes_a_whole
     assert prior.encode(torch.rand(1, 3, 16, 16)).shape == (1, 4, 8, 8)
     for name in ("samples_before.png", "samples_after.png"):
         assert (tmp_path / "run" / name).stat().st_size > 200
+
+
+def test_pictures_get_the_side_of_the_model_where_none_is_given(options, tiny_model, tmp_path):
+    finetune(options({"steps": 1}, method="full", preprocessing=PreprocessingOptions()))
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["resolution"] == read_architecture(tiny_model).resolution
 
 
 def test_a_run_resumed_after_its_half_ends_with_the_bits_of_the_unbroken_one(options, tmp_path, monkeypatch):
