@@ -75,16 +75,14 @@ def prompt_encoder(
     return encode
 
 
-class TextEncoder(CLIPTextModel):
-    """Reads the files of an encoder with a projection too, as `small` has, without a report of it."""
-
-    _keys_to_ignore_on_load_unexpected = [r"text_projection\.weight"]  # noqa: RUF012  # transformers' name
+# The file of an encoder with a projection, as `small`'s, serves too, without a report of what is left over.
+CLIPTextModel._keys_to_ignore_on_load_unexpected = [r"text_projection\.weight"]
 
 
 def load_text_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """The CLIP tokeniser and the text encoder of a model's folder."""
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
-    encoder: Any = TextEncoder.from_pretrained(
+    encoder: Any = CLIPTextModel.from_pretrained(
         str(folder / "text_encoder"), dtype=dtype, use_safetensors=True, local_files_only=True
     )
     return tokenizer, encoder.to(device).eval()

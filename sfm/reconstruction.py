@@ -166,7 +166,9 @@ def find_models(
     """
     pycolmap.set_random_seed(seed)
     pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # that there is no model is for us to say
-    mapping = pycolmap.IncrementalPipelineOptions(random_seed=seed, min_model_size=FEWEST)
+    # One thread: the same model each time, but for the last digits (Ceres orders its unknowns by address).
+    # With several, few photographs gave models that differ as a whole.
+    mapping = pycolmap.IncrementalPipelineOptions(random_seed=seed, min_model_size=FEWEST, num_threads=1)
     mapping.triangulation.ignore_two_view_tracks = not points_of_two
     return ranked(pycolmap.incremental_mapping(database, folder, models, mapping).values())
 
