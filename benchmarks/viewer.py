@@ -21,7 +21,6 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -29,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 from scene.model_folder import CAMERAS_FILE, find_ply, read_cameras
 from tests.viewer.fake_browser import FakeBrowser
 from utils.errors import UserError, demand, run_program
+from utils.options import parse
 from utils.tables import markdown_table
 from viewer.cameras import key_frame_of
 
@@ -123,4 +123,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run_program(lambda: main(tyro.cli(Options, use_underscores=True)))
+    run_program(lambda: main(parse(Options)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,10 @@ class PreprocessingOptions:
     """Largest change of a copy's brightness, contrast and saturation, each a factor 1 +- this, in [0, 1)."""
     augment_blur: float = 0.0
     """Largest standard deviation of a copy's Gaussian blur, in pixels of the result."""
+
+    def of_side(self, own: int) -> PreprocessingOptions:
+        """The same with the model's own side, in pixels, where none is given."""
+        return replace(self, resolution=self.resolution or own)
 
     def check(self, size_multiple: int) -> None:
         """Raises `UserError` naming the first flag whose value makes no sense for the model."""

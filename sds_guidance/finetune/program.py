@@ -15,7 +15,7 @@ from sds_guidance.architecture import demand_task
 from sds_guidance.finetune.cache import CachedPictures, cache_pictures
 from sds_guidance.finetune.captioned import CaptionedImage, read_captioned
 from sds_guidance.finetune.decoding import round_trip
-from sds_guidance.finetune.jobs import Material, make_job
+from sds_guidance.finetune.jobs import Job, Material, make_job
 from sds_guidance.finetune.options import FinetuneOptions
 from sds_guidance.finetune.preprocessing import PreprocessingOptions
 from sds_guidance.finetune.trainer import autocast, compute_dtype, fit, mixed_seed
@@ -65,8 +65,7 @@ def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None =
     if images is None:
         images = _read_all(options, warnings)
     prior = load_prior(model.folder, accelerator.device, torch.float32)
-    side = options.preprocessing.resolution or architecture.resolution
-    preprocessing = replace(options.preprocessing, resolution=side)
+    preprocessing = options.preprocessing.of_side(architecture.resolution)
     preprocessing.check(prior.size_multiple)
     with accelerator.main_process_first():
         material = _gather(replace(options, preprocessing=preprocessing), model, prior, images, warnings)
@@ -76,11 +75,7 @@ def finetune(options: FinetuneOptions, images: Sequence[CaptionedImage] | None =
     accelerator.wait_for_everyone()
     if not resuming and accelerator.is_main_process:
         _start_folder(folder, options, model)
-    facts = {
-        "training_pictures": job.task.count,
-        "resolution": side,
-        "round_trip_psnr": _round_trips(material),
-    }
+    facts = _facts(job, material)
     if options.train != "vae_decoder":
         prior.vae.to("cpu")
 
@@ -209,6 +204,15 @@ def _gather(
 
 def _with_word(image: CaptionedImage, word: str) -> CaptionedImage:
     return image if word in image.caption else replace(image, caption=f"{word} {image.caption}")
+
+
+def _facts(job: Job, material: Material) -> dict[str, Any]:
+    """What the report says before training: pictures, their side, and their round trips through the VAE."""
+    return {
+        "training_pictures": job.task.count,
+        "resolution": material.options.preprocessing.resolution,
+        "round_trip_psnr": _round_trips(material),
+    }
 
 
 def _round_trips(material: Material) -> dict[str, float]:

@@ -172,24 +172,24 @@ def test_resets_of_opacity_are_no_more_than_asked_for(limit, white, expected):
     assert reset == expected
 
 
-@pytest.mark.parametrize(("prune_scale", "left"), [(0.1, 5), (0.12, 6), (0.0, 6)])
-def test_large_gaussians_are_pruned_from_the_size_asked_for(prune_scale, left):
+def left_with_a_large_one(options, iteration):
+    """How many of six Gaussians a step leaves, the fifth of 0.11 of the extent."""
     gaussians = small_and_large()
-    densification, optimisers = state_of(DensificationOptions(prune_scale=prune_scale), gaussians)
+    densification, optimisers = state_of(options, gaussians)
     with torch.no_grad():
         gaussians["scales"][4] = torch.log(torch.tensor(0.11 * EXTENT))
-    densification.after_step(gaussians, optimisers, 3100, info_with(torch.zeros(6, 2)), 1e-4)
-    assert len(gaussians["means"]) == left
+    densification.after_step(gaussians, optimisers, iteration, info_with(torch.zeros(6, 2)), 1e-4)
+    return len(gaussians["means"])
+
+
+@pytest.mark.parametrize(("prune_scale", "left"), [(0.1, 5), (0.12, 6), (0.0, 6)])
+def test_large_gaussians_are_pruned_from_the_size_asked_for(prune_scale, left):
+    assert left_with_a_large_one(DensificationOptions(prune_scale=prune_scale), 3100) == left
 
 
 @pytest.mark.parametrize(("interval", "left"), [(600, 5), (700, 6), (800, 6)])
 def test_large_gaussians_stay_up_to_the_first_reset(interval, left):
-    gaussians = small_and_large()
-    densification, optimisers = state_of(DensificationOptions(opacity_reset_interval=interval), gaussians)
-    with torch.no_grad():
-        gaussians["scales"][4] = torch.log(torch.tensor(0.11 * EXTENT))
-    densification.after_step(gaussians, optimisers, 700, info_with(torch.zeros(6, 2)), 1e-4)
-    assert len(gaussians["means"]) == left
+    assert left_with_a_large_one(DensificationOptions(opacity_reset_interval=interval), 700) == left
 
 
 def test_the_cap_holds_and_the_largest_gradients_win():
