@@ -191,11 +191,9 @@ def _task(unet: Mapping[str, Any], vae: Mapping[str, Any], folder: Path) -> tupl
         unet.get("out_channels", 4),
         vae.get("latent_channels", 4),
     )
-    extra = [
-        name
-        for name in ("addition_embed_type", "num_class_embeds", "encoder_hid_dim", "time_cond_proj_dim")
-        if unet.get(name)
-    ]
+    extra = [name for name in ("num_class_embeds", "encoder_hid_dim", "time_cond_proj_dim") if unet.get(name)]
+    if unet.get("addition_embed_type") not in (None, "text"):  # "text" pools the states that it is given
+        extra.append("addition_embed_type")
     if unet.get("class_embed_type") == "projection" and channels == latents == made and not extra:
         return "unCLIP", "the embedding of an image"
     if unet.get("class_embed_type"):

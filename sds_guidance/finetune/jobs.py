@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from sds_guidance.embedding import Placeholder, put_placeholder, save_embedding, start_vectors
@@ -26,6 +27,8 @@ from sds_guidance.prior import LatentDiffusionPrior, cast
 from sds_guidance.text import encode_prompts, load_text_encoder, tokenise
 from utils.errors import Warnings
 
+PLAIN_ATTENTION_SIDE = 32
+"""Side of the largest latents whose attention weights, of all pairs of places, are kept for the gradient."""
 OTHER_PARTS = ("image_encoder", "feature_extractor")
 """Parts of a model that guidance may use, copied into the result where they are there."""
 
@@ -102,10 +105,20 @@ def make_job(material: Material) -> Job:
     return _unet_job(material)
 
 
+def attend_plainly(unet: Any) -> None:
+    """Lets a U-Net for small latents that learns on a CPU attend by plain products.
+
+    The gradient of PyTorch's fused attention is slow there in bfloat16. What fusing is for, never to hold the
+    weights of all pairs of places, matters for large latents and on GPUs, whose U-Nets stay as they are.
+    """
+    if unet.device.type == "cpu" and unet.config.sample_size <= PLAIN_ATTENTION_SIDE:
+        unet.set_attn_processor(AttnProcessor())
+
+
 def _unet_job(material: Material) -> Job:
     """The U-Net: all of it, or an adapter; text states are encoded once."""
     options, unet = material.options, material.prior.unet
-    unet.to(memory_format=torch.channels_last)  # convolutions on a CPU are up to a fifth faster
+    attend_plainly(unet)
     device, captions = unet.device, material.captions()
 
     def make() -> dict[str, Tensor]:

@@ -58,6 +58,12 @@ UNCLIP = {
         (SD1, "Stable Diffusion 1.x, text-to-image", "noise", 512),
         (SD2, "Stable Diffusion 2.x base, text-to-image", "noise", 512),
         (changed(SD2, **VELOCITY), "Stable Diffusion 2.x, text-to-image", "velocity", 768),
+        (
+            changed(SD2, unet={"addition_embed_type": "text"}),
+            "Stable Diffusion 2.x base, text-to-image",
+            "noise",
+            512,
+        ),
         (changed(SD1, unet={"in_channels": 9}), "Stable Diffusion 1.x, inpainting", "noise", 512),
         (changed(SD2, unet={"in_channels": 9}), "Stable Diffusion 2.x, inpainting", "noise", 512),
         (changed(SD2, unet={"in_channels": 5}), "Stable Diffusion 2.x, depth", "noise", 512),

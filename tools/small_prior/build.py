@@ -226,7 +226,7 @@ def _finetuned(
 
 
 def new_unet() -> Any:
-    """An untrained U-Net for 16x16 latents, with attention to the text at 8x8 and 4x4."""
+    """An untrained U-Net for 16x16 latents; it attends to the text at 8x8 and 4x4, and adds its pool to t."""
     channels = (64, 96, 160)
     return UNet2DConditionModel(
         sample_size=RESOLUTION // 8,
@@ -235,6 +235,8 @@ def new_unet() -> Any:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=TEXT_WIDTH,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=8,
         attention_head_dim=tuple(count // 32 for count in channels),
         norm_num_groups=16,
         use_linear_projection=True,

@@ -12,11 +12,12 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 from scene.cameras import Camera
 from sds_guidance import GuidanceOptions, View, load_guidance
 from sds_guidance.embedding import Placeholder, read_embedding, save_embedding
+from sds_guidance.finetune.jobs import attend_plainly
 from sds_guidance.finetune.program import finetune
 from sds_guidance.lora import read_lora
 from sds_guidance.prior import load_prior
 from sds_guidance.text import encode_prompts, load_text_encoder
-from tests.sds_guidance.fakes import save_random_lora
+from tests.sds_guidance.fakes import save_random_lora, save_tiny_model
 from tests.sds_guidance.runs import cpu_run
 from utils.errors import UserError, Warnings
 
@@ -238,3 +239,35 @@ def test_an_embedding_of_the_wrong_kind_is_refused(tiny_model, tmp_path, content
     safetensors.torch.save_file(content, path)
     with pytest.raises(UserError, match=message):
         encode_prompts(tiny_model, ["a"], CPU, torch.float32, Warnings(), placeholder=read_embedding(path))
+
+
+@pytest.mark.parametrize(("side", "plain"), [(8, True), (64, False)])
+def test_plain_attention_is_for_small_latents_and_changes_no_gradient(tmp_path, side, plain):
+    unet = load_prior(save_tiny_model(tmp_path), CPU, torch.float32).unet.requires_grad_(True)
+    unet.register_to_config(sample_size=side)
+    random = torch.Generator().manual_seed(0)
+    z, states = torch.randn(2, 4, 8, 8, generator=random), torch.randn(2, 5, 32, generator=random)
+
+    def gradients() -> list[torch.Tensor]:
+        unet.zero_grad()
+        unet(z, 500, encoder_hidden_states=states).sample.square().mean().backward()
+        return [parameter.grad.clone() for parameter in unet.parameters()]
+
+    fused, kinds = gradients(), {type(found) for found in unet.attn_processors.values()}
+    attend_plainly(unet)
+    assert (kinds != {type(found) for found in unet.attn_processors.values()}) == plain
+    for found, wanted in zip(gradients(), fused, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_a_model_that_adds_its_pooled_text_to_the_time_is_trained_and_guides(options, tmp_path):
+    base = save_tiny_model(tmp_path / "base", addition_embed_type="text", addition_embed_type_num_heads=4)
+    result = finetune(options(guidance_model=str(base), method="full"))
+    assert "unet/add_embedding" in changed(base, result)
+    estimate = load_prior(result, CPU, torch.float32).unet
+    z = torch.zeros(1, 4, 8, 8)
+    red, blue = (
+        estimate(z, 500, encoder_hidden_states=encode_prompts(result, [text], CPU, torch.float32, Warnings()))
+        for text in ("red", "blue")
+    )
+    assert not torch.equal(red.sample, blue.sample)

@@ -1,6 +1,7 @@
 """The command line: a scene's photographs, mistakes, an interruption."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -51,6 +52,24 @@ def run(*flags) -> None:
 
 def program(*flags) -> list[str]:
     return [sys.executable, "-m", "sds_guidance.finetune", *words(*flags)]
+
+
+def test_two_processes_train_one_model(captioned_set, tiny_model, tmp_path):
+    flags = ("-m", tmp_path / "run", "-d", captioned_set, "--guidance_model", tiny_model, "--method", "full")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launch, *program(*flags, *SHORT)[1:]],
+        cwd=ROOT,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in log] == [0, 4, 4]  # one process writes it
+    assert checkpoint_iterations(tmp_path / "run") == [4]
 
 
 def test_a_scene_is_fitted_from_its_training_photographs_alone(small_scene, tiny_model, tmp_path, capsys):
