@@ -105,20 +105,22 @@ def make_job(material: Material) -> Job:
     return _unet_job(material)
 
 
-def attend_plainly(unet: Any) -> None:
-    """Lets a U-Net for small latents that learns on a CPU attend by plain products.
+def suit_processor(unet: Any) -> None:
+    """Lets a U-Net learn fast where it is: by plain attention for small latents on a CPU, else channels last.
 
-    The gradient of PyTorch's fused attention is slow there in bfloat16. What fusing is for, never to hold the
-    weights of all pairs of places, matters for large latents and on GPUs, whose U-Nets stay as they are.
+    The gradient of PyTorch's fused attention is slow on CPUs in bfloat16, and so is GroupNorm with channels
+    last. What fusing is for, never to hold the weights of all pairs of places, matters for large latents.
     """
     if unet.device.type == "cpu" and unet.config.sample_size <= PLAIN_ATTENTION_SIDE:
         unet.set_attn_processor(AttnProcessor())
+    else:
+        unet.to(memory_format=torch.channels_last)  # convolutions on a CPU are up to a fifth faster
 
 
 def _unet_job(material: Material) -> Job:
     """The U-Net: all of it, or an adapter; text states are encoded once."""
     options, unet = material.options, material.prior.unet
-    attend_plainly(unet)
+    suit_processor(unet)
     device, captions = unet.device, material.captions()
 
     def make() -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from sds_guidance.finetune.bands import errors_per_band
 from sds_guidance.finetune.cache import cached
 from sds_guidance.finetune.denoising import target
-from sds_guidance.finetune.jobs import attend_plainly
+from sds_guidance.finetune.jobs import suit_processor
 from sds_guidance.finetune.trainer import TrainingOptions, fit, mixed_seed
 from sds_guidance.models import digest, find_model
 from sds_guidance.prior import LatentDiffusionPrior, load_prior
@@ -100,7 +100,7 @@ class Inpainting:
         """Widens the prior's U-Net and makes all of it trainable; `states` are (P + 1, tokens, width)."""
         widen(prior.unet)
         prior.unet.requires_grad_(True)
-        attend_plainly(prior.unet)
+        suit_processor(prior.unet)
         self.network: nn.Module = prior.unet
         self.prior, self.states, self.examples, self.held_out = prior, states, examples, held_out
         self.count = len(examples.latents)

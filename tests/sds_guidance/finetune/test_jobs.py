@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 from scene.cameras import Camera
 from sds_guidance import GuidanceOptions, View, load_guidance
 from sds_guidance.embedding import Placeholder, read_embedding, save_embedding
-from sds_guidance.finetune.jobs import attend_plainly
+from sds_guidance.finetune.jobs import suit_processor
 from sds_guidance.finetune.program import finetune
 from sds_guidance.lora import read_lora
 from sds_guidance.prior import load_prior
@@ -254,7 +254,7 @@ def test_plain_attention_is_for_small_latents_and_changes_no_gradient(tmp_path, 
         return [parameter.grad.clone() for parameter in unet.parameters()]
 
     fused, kinds = gradients(), {type(found) for found in unet.attn_processors.values()}
-    attend_plainly(unet)
+    suit_processor(unet)
     assert (kinds != {type(found) for found in unet.attn_processors.values()}) == plain
     for found, wanted in zip(gradients(), fused, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
