@@ -29,6 +29,7 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 
 import full_eval
 from benchmarks.guidance_pictures import grid, held_out_scores, labelled_view, save_jpeg
+from benchmarks.kept import Record, kept_records, save_figures, without_kept
 from benchmarks.measured import fill
 from benchmarks.parts import planned_time, run_parts
 from benchmarks.programs import lpips_flags
@@ -52,7 +53,7 @@ LESS = (
 )
 MORE = ("with_warp", "with_pruning", "with_exposure")
 PARTS_OF_BASE = LESS + MORE
-Records = Mapping[Cell, dict[str, Any]]
+Records = Mapping[Cell, Record]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ class Options:
     """Folder of the cells and report.md; another one for other settings."""
     plan_only: bool = False
     """Say what would be run and how long it will take, by what is done, and stop."""
+    kept: str = ""
+    """A CSV of figures: cells that it has count as done, seed by seed of a part, and those that are finished
+    here are added. Another machine goes on from it."""
     docs: str = ""
     """A page whose blocks of measured tables are filled; empty: none."""
     pictures: str = ""
@@ -115,13 +119,18 @@ def main(options: Options) -> None:
     Raises:
         UserError: a flag or the data cannot be used; or cells failed: they are named when others are done.
     """
-    evaluations = {name: evaluation(asked(name, options), options) for name in options.parts}
+    folder = Path(options.output).absolute()
+    wanted = {name: evaluation(asked(name, options), options) for name in options.parts}
+    left = {name: without_kept(part, options.kept, folder) for name, part in wanted.items()}
+    evaluations = {name: part for name, part in left.items() if part}
     print(planned_time(evaluations), flush=True)
     if options.plan_only:
         return
     failures = run_parts(evaluations)
+    for name in PARTS:
+        save_figures(options.kept, finished(asked(name, options), options), folder)
     found = blocks(options)
-    write_text(Path(options.output) / "report.md", "\n".join(found.values()))
+    write_text(folder / "report.md", "\n".join(found.values()))
     print("\n".join(found.values()))
     if options.docs:
         for block, text in found.items():
@@ -184,14 +193,16 @@ def blocks(options: Options) -> dict[str, str]:
 
 
 def finished(part: Part, options: Options) -> Records:
-    """The records of a part's cells that are done.
+    """The records of a part's cells that are done, or kept.
 
     Raises:
         UserError: the data cannot be used, or there is a cell of other flags.
     """
+    folder = Path(options.output).absolute()
     cells = full_eval.planned(evaluation(part, options))
-    found = {cell: known_record(Path(options.output).absolute(), cell) for cell in cells}
-    return {cell: record for cell, record in found.items() if record}
+    found: dict[Cell, Record | None] = {cell: known_record(folder, cell) for cell in cells}
+    here = {cell: record for cell, record in found.items() if record}
+    return kept_records(options.kept, cells, folder) | here
 
 
 def save_pictures(options: Options) -> None:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -27,10 +27,12 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 
 import full_eval
 from benchmarks.guidance_pictures import save_jpeg, side_by_side, stacked
+from benchmarks.kept import Record, kept_records, save_figures, without_kept
 from benchmarks.measured import fill
 from benchmarks.parts import planned_time, run_parts
 from benchmarks.programs import call, lpips_flags
-from benchmarks.proof_tables import Table, shown
+from benchmarks.proof_tables import Table, shown, with_sides
+from protocols.cells import Cell, known_record
 from tools.procedural.captions import detailed_prompt, short_prompt
 from tools.procedural.plan import Plan
 from utils.errors import UserError, run_program
@@ -80,7 +82,7 @@ PARTS = {
     "long": Part(FAMILIES[:4], (3,), ("base_long", "plain_long"), (0,)),
     "tuning_base": Part(TUNING, (3,), tuple(f"base_{trial}" for trial in range(1, 7)), (0,)),
     "tuning_guided": Part(
-        TUNING, (3,), ("base", *(f"{mode}_{trial}" for mode in MODES for trial in range(1, 7))), (0,)
+        TUNING[:2], (3,), ("base", *(f"{mode}_{trial}" for mode in MODES for trial in range(1, 7))), (0,)
     ),
 }
 QUICK = {
@@ -114,6 +116,9 @@ class Options:
     """As full_eval.py has it."""
     data: str = "../shared/data"
     """Folder whose weights/ has SqueezeNet's for LPIPS; without them there is no LPIPS."""
+    kept: str = ""
+    """A CSV of figures: cells that it has count as done, seed by seed of a part, and those that are finished
+    here are added. Another machine goes on from it."""
     docs: str = ""
     """A page whose blocks of measured tables are filled; empty: none."""
 
@@ -134,12 +139,16 @@ def main(options: Options) -> None:
         parts = {name: replace(part, seeds=options.seeds) for name, part in parts.items()}
     make_objects(folder, known, options)
     write_variants(folder, known)
-    evaluations = {name: evaluation(folder, name, part, options) for name, part in parts.items()}
+    wanted = {name: evaluation(folder, name, part, options) for name, part in parts.items()}
+    left = {name: without_kept(part, options.kept, folder) for name, part in wanted.items()}
+    evaluations = {name: part for name, part in left.items() if part}
     print(planned_time(evaluations), flush=True)
     if options.plan_only:
         return
     failures = run_parts(evaluations)
-    found = blocks(known | parts, [record for name in known for record in finished(folder / name)])
+    records = finished(folder, known | parts, options)
+    save_figures(options.kept, records, folder)
+    found = blocks(known | parts, list(records.values()))
     write_text(folder / "report.md", "\n".join(found.values()))
     print("\n".join(found.values()))
     if options.docs:
@@ -202,13 +211,22 @@ def evaluation(folder: Path, name: str, part: Part, options: Options) -> full_ev
     )
 
 
-def finished(folder: Path) -> list[dict[str, Any]]:
-    """The records of a part's finished cells, those of earlier calls too."""
-    paths = sorted(folder.glob("*/*_views/*/seed_*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def finished(folder: Path, parts: Mapping[str, Part], options: Options) -> dict[Cell, Record]:
+    """The records of the parts' cells that are finished, also by earlier calls, or kept.
+
+    Raises:
+        UserError: there is a cell of other flags.
+    """
+    found: dict[Cell, Record] = {}
+    for name, part in parts.items():
+        cells = full_eval.planned(evaluation(folder, name, part, options))
+        here = {cell: record for cell in cells if (record := known_record(folder / name, cell))}
+        found |= kept_records(options.kept, cells, folder)
+        found |= {cell: with_sides(record) for cell, record in here.items()}
+    return found
 
 
-def blocks(parts: dict[str, Part], records: Sequence[dict[str, Any]]) -> dict[str, str]:
+def blocks(parts: dict[str, Part], records: Sequence[Record]) -> dict[str, str]:
     """The tables in Markdown by the block of the page that has them; "Not yet." where no cell is finished."""
     # For each block: a part, the rows before its own, and the row that gains are taken from.
     wanted: dict[str, list[tuple[str, tuple[str, ...], str]]] = {
@@ -230,9 +248,7 @@ def blocks(parts: dict[str, Part], records: Sequence[dict[str, Any]]) -> dict[st
     return result
 
 
-def part_tables(
-    part: Part, before: tuple[str, ...], baseline: str, records: Sequence[dict[str, Any]]
-) -> list[str]:
+def part_tables(part: Part, before: tuple[str, ...], baseline: str, records: Sequence[Record]) -> list[str]:
     """A part's tables in Markdown, for each number of photographs and group of objects; none without cells.
 
     Args:

@@ -6,8 +6,10 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
+from benchmarks.kept import SIDES
 from protocols.report import over_seeds
 from utils.tables import markdown_table, mean_and_spread
 
@@ -46,7 +48,7 @@ def shown(table: Table, records: Sequence[Record]) -> str:
 
     Args:
         table: what to show.
-        records: of all finished cells; see `protocols.cells.run_cell`.
+        records: of all finished cells; see `protocols.cells.run_cell` and `with_sides`.
     """
     by_variant: dict[str, dict[tuple[str, int], Record]] = {}
     for record in records:
@@ -63,14 +65,10 @@ def shown(table: Table, records: Sequence[Record]) -> str:
     return f"{what}; gains less {table.baseline}'s:\n\n{markdown_table(HEADER, rows)}"
 
 
-def inside(record: Record) -> float:
-    """Mean PSNR of the test views inside the triangle of the first three photographs, dB."""
-    return _group_mean(record, "test/inside_")
-
-
-def outside(record: Record) -> float:
-    """Mean PSNR of the test views outside of it, dB."""
-    return _group_mean(record, "test/outside_")
+def with_sides(record: Record) -> Record:
+    """The record of a cell with its mean PSNR, dB, over the test views inside the triangle of the first three
+    photographs, and over those outside of it."""
+    return {**record, **{side: _group_mean(record, f"test/{side}_") for side in SIDES}}
 
 
 def _group_mean(record: Record, beginning: str) -> float:
@@ -87,15 +85,12 @@ def _row(variant: str, own: Cells, baseline: Cells, table: Table) -> list[str]:
     if not own:
         return [variant, *["-"] * (len(HEADER) - 2), f"0 of {planned}"]
     row = [variant]
-    row += [_mean(own, measure, 2) for measure in (_score("PSNR"), inside, outside)]
+    row += [_mean(own, measure, 2) for measure in MEASURES]
     pairs = {key: (record, baseline[key]) for key, record in own.items() if key in baseline}
     if variant == table.baseline or not pairs:
         row += ["-"] * 7
     else:
-        row += [
-            mean_and_spread(over_seeds(_gains(pairs, measure)), 2, signed=True)
-            for measure in (_score("PSNR"), inside, outside)
-        ]
+        row += [mean_and_spread(over_seeds(_gains(pairs, measure)), 2, signed=True) for measure in MEASURES]
         row.append(mean_and_spread(over_seeds(_gains(pairs, _score("SSIM"))), 3, signed=True))
         row += [_lpips(pairs), *_by_object(_gains(pairs, _score("PSNR")), table.objects)]
     return [*row, _gates(own), f"{len(own)} of {planned}"]
@@ -103,6 +98,9 @@ def _row(variant: str, own: Cells, baseline: Cells, table: Table) -> list[str]:
 
 def _score(metric: str) -> Callable[[Record], float]:
     return lambda record: record["scores"][metric]
+
+
+MEASURES: tuple[Callable[[Record], float], ...] = (_score("PSNR"), *map(itemgetter, SIDES))
 
 
 def _mean(cells: Cells, measure: Callable[[Record], float], decimals: int) -> str:

@@ -1,6 +1,7 @@
 """`benchmarks/proof.py`: its objects, variants and words, parts run one after the other, and its tables."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from PIL import Image
 
 from benchmarks import proof
 from benchmarks.proof import FAMILIES, INSTANCES, PARTS, PLAN, QUICK, TUNING, VARIANTS, WRONG, Options, main
-from benchmarks.proof_tables import HEADER, Table, shown
+from benchmarks.proof_tables import HEADER, Table, shown, with_sides
+from protocols.cells import Cell, record_path
 from protocols.variants import read_variants
 from sds_guidance.models import SMALL
+from tests.protocols.test_runner import CELL
 from training.presets import read_options
 from utils.errors import UserError
 
@@ -42,11 +45,8 @@ def test_objects_are_the_first_of_their_kind_and_tuning_has_its_own() -> None:
 
 def test_parts_report_on_other_objects_than_they_are_tuned_on_with_equal_trials() -> None:
     for name, part in PARTS.items():
-        assert (
-            bool(set(part.objects) & set(TUNING))
-            == name.startswith("tuning")
-            == (set(part.objects) == set(TUNING))
-        )
+        tuned = {number in TUNING for number in part.objects}
+        assert tuned == {name.startswith("tuning")}
     trials = PARTS["tuning_base"].variants + PARTS["tuning_guided"].variants
     counts = {kind: sum(it.startswith(f"{kind}_") for it in trials) for kind in ("base", *proof.MODES)}
     assert set(counts.values()) == {6}
@@ -97,13 +97,14 @@ def made_up(
     """What of a record the tables read; renderings are listed out of order, as a JSON file may have them."""
     per_view = dict(zip(("00000.png", "00001.png", "00002.png"), scores, strict=True))
     gate = {"gate": {"decision": more["gate"]}} if "gate" in more else {}
-    return {
+    record = {
         "cell": {"variant": variant, "scene": scene, "seed": seed, "views": 3},
         "scores": {"PSNR": sum(scores) / 3, "SSIM": more.get("ssim", 0.8), "LPIPS": more.get("lpips", 0.4)},
         "per_view": {"PSNR": dict(reversed(per_view.items()))},
         "settings": {"scene": {"test_photographs": list(NAMES)}},
         "training": gate,
     }
+    return dict(with_sides(record))
 
 
 def cells_of(text: str, variant: str) -> dict[str, str]:
@@ -157,19 +158,23 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is asked of make_objects and full_eval.py, which do nothing but leave a cell's record."""
     found: list[Any] = []
 
+    def planned(options: Any) -> list[Cell]:
+        variants = options.variants if options.output.endswith("core") else ()
+        return [replace(CELL, scene=options.scenes[0], variant=variant) for variant in variants]
+
     def evaluates(options: Any) -> None:
         found.append(options)
-        if "core" in options.output:
-            for variant in options.variants:
-                path = Path(options.output) / options.scenes[0] / "3_views" / variant / "seed_0.json"
-                path.parent.mkdir(parents=True)
-                path.write_text(json.dumps(made_up(variant, options.scenes[0], 0, (20, 21, 19))))
+        for cell in planned(options):
+            path = record_path(Path(options.output), cell)
+            path.parent.mkdir(parents=True)
+            made = made_up(cell.variant, cell.scene, cell.seed, (20, 21, 19))
+            path.write_text(json.dumps({**made, "cell": asdict(cell)}))
         if "words" in options.output:
             raise UserError("1 of 4 cells failed")
 
     monkeypatch.setattr(proof, "call", lambda *words: found.append(words))
     monkeypatch.setattr(proof, "pictures", lambda folder, page: "\n![picture](results_views.jpg)\n")
-    monkeypatch.setattr(proof.full_eval, "planned", lambda options: [])
+    monkeypatch.setattr(proof.full_eval, "planned", planned)
     monkeypatch.setattr(proof.full_eval, "main", evaluates)
     return found
 
@@ -221,7 +226,7 @@ def test_quick_and_plan_only(asked: list[Any], tmp_path: Path, capsys: pytest.Ca
     main(Options(output=str(tmp_path), data=str(tmp_path), quick=True, plan_only=True, seeds=(7,)))
     (objects,) = asked
     assert objects[-2:] == ("7227", "7000") and "64" in objects
-    assert "core: 0 cells, 0 done, 0 s to go" in capsys.readouterr().out
+    assert "core: 5 cells, 0 done" in capsys.readouterr().out
     with pytest.raises(UserError, match="--parts long: --quick has core, words"):
         main(Options(output=str(tmp_path), quick=True, parts=("long",)))
 
