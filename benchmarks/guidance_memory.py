@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -32,7 +31,9 @@ from sds_guidance.memory import (
     step_bytes,
 )
 from sds_guidance.prior import LatentDiffusionPrior, hollow_prior
+from utils.errors import run_program
 from utils.files import write_json
+from utils.options import parse
 from utils.tables import markdown_table
 
 SD21: dict[str, dict[str, Any]] = {
@@ -134,4 +135,4 @@ def mib(size: int) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, use_underscores=True))
+    run_program(lambda: main(parse(Options)))

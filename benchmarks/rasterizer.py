@@ -25,7 +25,6 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 import numba
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from gaussian_renderer.cpu import rasterization
@@ -34,6 +33,7 @@ from scene.gaussians import load_gaussians, sh_degree_of
 from utils.errors import run_program
 from utils.files import write_json
 from utils.memory import keep_freed_memory
+from utils.options import parse
 from utils.tables import markdown_table
 
 SIZES = {"W1": (30_000, 400, 300), "W2": (100_000, 800, 600)}
@@ -198,4 +198,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run_program(lambda: main(tyro.cli(Options, use_underscores=True)))
+    run_program(lambda: main(parse(Options)))

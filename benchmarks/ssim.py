@@ -19,10 +19,11 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import Tensor
 
+from utils.errors import run_program
 from utils.losses import WINDOW, photometric_loss, torch_photometric_loss
+from utils.options import parse
 
 
 @dataclass
@@ -72,4 +73,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, use_underscores=True))
+    run_program(lambda: main(parse(Options)))

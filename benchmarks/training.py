@@ -13,14 +13,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.programs import call, lpips_flags
 from utils.errors import run_program
 from utils.files import write_json
+from utils.options import parse
 from utils.tables import markdown_table
 
 FERN = ("fern", "-r", "2", "--eval", "--iterations", "7000")
@@ -103,4 +102,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run_program(lambda: main(tyro.cli(Options, use_underscores=True)))
+    run_program(lambda: main(parse(Options)))
