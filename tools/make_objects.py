@@ -86,6 +86,10 @@ class Options:
         for flag in ("instances", "layout", "train_views", "test_views", "points"):
             if getattr(self, flag) != getattr(Options, flag) and not self.posed:
                 raise UserError(f"--{flag} is for posed sets; give --posed as well")
+        if self.posed and self.views_per_instance != Options.views_per_instance:
+            raise UserError(
+                "--views_per_instance is for captioned sets; with --posed give --train_views and --test_views"
+            )
         demand(min(self.instances, default=0) >= 0, "instances", str(self.instances), "numbers from 0")
         train, test, most = self.train_views, self.test_views, len(TRAINING)
         if self.layout == "few_views":

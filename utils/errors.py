@@ -1,6 +1,7 @@
 """Mistakes of the user become one message and exit code 2; warnings are collected and shown once."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -58,6 +59,7 @@ def run_program(program: Callable[[], object]) -> NoReturn:
 
     Exit code 0; 2 with one message for a `UserError`, a full disk or a place that cannot be written to;
     130 for an interruption from the keyboard. Anything else is a defect of ours and keeps its trace-back.
+    An output that nobody reads any more ends it with 1 and without a word.
     SIGTERM ends it without a word: pycolmap, once imported, would print a stack trace as of a crash.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -66,6 +68,9 @@ def run_program(program: Callable[[], object]) -> NoReturn:
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # who read the output has gone, as `head` does; nothing can be said to them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as failure:
         reasons = {
             errno.ENOSPC: "the disk is full; free some space or choose another --model_path",

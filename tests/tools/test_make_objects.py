@@ -24,7 +24,8 @@ pytest.importorskip("mitsuba", reason="mitsuba is not installed (pip install mit
 
 def small(folder: Path, **changes: Any) -> Options:
     """Five tiny pictures of three instances, in this process, but for the changes."""
-    options = Options(str(folder), count=5, resolution=16, samples=2, workers=1, views_per_instance=2)
+    views = 1 if changes.get("posed") else 2
+    options = Options(str(folder), count=5, resolution=16, samples=2, workers=1, views_per_instance=views)
     return dataclasses.replace(options, **changes)
 
 
@@ -164,6 +165,10 @@ def test_few_views_of_chosen_objects(tmp_path: Path) -> None:
         ({"layout": "few_views"}, "--layout is for posed sets; give --posed"),
         ({"train_views": 9}, "--train_views is for posed sets; give --posed"),
         ({"points": 0}, "--points is for posed sets; give --posed"),
+        (
+            {"posed": True, "views_per_instance": 2},
+            "--views_per_instance is for captioned sets; with --posed",
+        ),
         ({"posed": True, "instances": (-1,)}, "--instances"),
         ({"posed": True, "layout": "few_views"}, "--train_views 24: allowed is 3 to 9 with"),
         ({"posed": True, "layout": "few_views", "train_views": 9, "test_views": 5}, "--test_views 5"),

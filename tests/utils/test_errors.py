@@ -1,5 +1,6 @@
 """How programs end."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,3 +19,14 @@ def test_a_program_that_is_told_to_end_ends_without_a_word():
         [sys.executable, "-c", code], cwd=ROOT, timeout=60, capture_output=True, check=False
     )
     assert (ended.returncode, ended.stderr) == (-signal.SIGTERM, b"")
+
+
+def test_an_output_that_nobody_reads_ends_without_a_word() -> None:
+    program = "from utils.errors import run_program; run_program(lambda: print('x' * 10**6))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
