@@ -46,6 +46,18 @@ def test_faces_keep_their_colours(tmp_path: Path) -> None:
     assert np.allclose(material.colour[:, 0] * 25.5, np.repeat(np.arange(12), 3))
 
 
+@pytest.mark.parametrize("ending", ["ply", "glb"])
+def test_vertices_keep_their_colours(tmp_path: Path, ending: str) -> None:
+    """Red rises with x and green with y; glTF stores linear values, PLY those of a screen."""
+    box = trimesh.creation.box()
+    box.visual.vertex_colors = [[200 * (x > 0), 100 * (y > 0), 50, 255] for x, y, _ in box.vertices]
+    box.export(tmp_path / f"box.{ending}")
+    ((mesh, material),) = read_mesh(tmp_path / f"box.{ending}")
+    x, y, _ = mesh.vertices.T
+    wanted = np.stack([200 * (x > 0), 100 * (y > 0), np.full_like(x, 50)], axis=1) / 255
+    assert np.allclose(material.colour, encoded(wanted) if ending == "glb" else wanted)
+
+
 def test_a_round_surface_is_smooth_and_its_rim_sharp(tmp_path: Path) -> None:
     trimesh.creation.cylinder(0.5, 1.0).export(tmp_path / "can.obj")
     ((mesh, _),) = read_mesh(tmp_path / "can.obj")
