@@ -108,7 +108,7 @@ class Options:
     """A CSV of figures: cells that it has count as done, seed by seed of a part, and those that are finished
     here are added. Another machine goes on from it."""
     docs: str = ""
-    """A page whose blocks of measured tables are filled; empty: none."""
+    """A page whose blocks of measured tables are filled, where a cell of theirs is finished; empty: none."""
     pictures: str = ""
     """A JPEG of a held-out view of each scene, of the fewest photographs and the lowest seed; empty: none."""
 
@@ -170,7 +170,7 @@ def evaluation(part: Part, options: Options) -> full_eval.Options:
 
 
 def blocks(options: Options) -> dict[str, str]:
-    """The tables in Markdown by the block of the page that has them; "Not yet." where no cell is finished."""
+    """The tables in Markdown by the block of the page; none of a block without a finished cell."""
     how = f"`-r {options.resolution}`, {options.iterations} iterations"
     tables: dict[str, list[str]] = {"measured base": [], "measured ablation": []}
     for name in PARTS:
@@ -189,7 +189,7 @@ def blocks(options: Options) -> dict[str, str]:
             else:
                 text = f"**{count}**, {how}:\n\n{markdown_table(HEADER, base_rows(its, part))}"
                 tables["measured base"].append(text)
-    return {block: "\n".join(texts) or "Not yet.\n" for block, texts in tables.items()}
+    return {block: "\n".join(texts) for block, texts in tables.items() if texts}
 
 
 def finished(part: Part, options: Options) -> Records:

@@ -85,6 +85,14 @@ PARTS = {
         TUNING[:2], (3,), ("base", *(f"{mode}_{trial}" for mode in MODES for trial in range(1, 7))), (0,)
     ),
 }
+TABLES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
+    "measured modes": (("core", (), "base"),),
+    "measured gate": (("gate", ("base", *MODES), "base"),),
+    "measured words": (("words", ("base", "sds"), "base"),),
+    "measured views": (("views", (), "base"), ("long", ("base", "plain"), "base")),
+    "measured tuning": (("tuning_base", (), "base_1"), ("tuning_guided", (), "base")),
+}
+"""For each block of the page: a part, the rows before its own, and the row that gains are taken from."""
 QUICK = {
     "core": Part((7227, 7000), (3,), ("base", "plain", *MODES), (0,)),
     "words": Part((7227, 7000), (3,), ("words_none", "words_both_ranked"), (0,)),
@@ -120,7 +128,7 @@ class Options:
     """A CSV of figures: cells that it has count as done, seed by seed of a part, and those that are finished
     here are added. Another machine goes on from it."""
     docs: str = ""
-    """A page whose blocks of measured tables are filled; empty: none."""
+    """A page whose blocks of measured tables are filled, where a cell of theirs is finished; empty: none."""
 
 
 def main(options: Options) -> None:
@@ -152,7 +160,8 @@ def main(options: Options) -> None:
     write_text(folder / "report.md", "\n".join(found.values()))
     print("\n".join(found.values()))
     if options.docs:
-        found["measured modes"] += pictures(folder, Path(options.docs))
+        if "measured modes" in found:
+            found["measured modes"] += pictures(folder, Path(options.docs))
         for block, text in found.items():
             fill(Path(options.docs), block, text)
     if failures:
@@ -227,25 +236,17 @@ def finished(folder: Path, parts: Mapping[str, Part], options: Options) -> dict[
 
 
 def blocks(parts: dict[str, Part], records: Sequence[Record]) -> dict[str, str]:
-    """The tables in Markdown by the block of the page that has them; "Not yet." where no cell is finished."""
-    # For each block: a part, the rows before its own, and the row that gains are taken from.
-    wanted: dict[str, list[tuple[str, tuple[str, ...], str]]] = {
-        "measured modes": [("core", (), "base")],
-        "measured gate": [("gate", ("base", *MODES), "base")],
-        "measured words": [("words", ("base", "sds"), "base")],
-        "measured views": [("views", (), "base"), ("long", ("base", "plain"), "base")],
-        "measured tuning": [("tuning_base", (), "base_1"), ("tuning_guided", (), "base")],
-    }
-    result = {}
-    for block, rows in wanted.items():
-        texts = [
+    """The tables in Markdown by the block of the page; none of a block without a finished cell."""
+    found = {
+        block: [
             text
             for name, before, first in rows
             if name in parts
             for text in part_tables(parts[name], before, first, records)
         ]
-        result[block] = "\n".join(texts) or "Not yet.\n"
-    return result
+        for block, rows in TABLES.items()
+    }
+    return {block: "\n".join(texts) for block, texts in found.items() if texts}
 
 
 def part_tables(part: Part, before: tuple[str, ...], baseline: str, records: Sequence[Record]) -> list[str]:
