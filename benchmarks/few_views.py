@@ -126,9 +126,11 @@ def main(options: Options) -> None:
     print(planned_time(evaluations), flush=True)
     if options.plan_only:
         return
-    failures = run_parts(evaluations)
-    for name in PARTS:
-        save_figures(options.kept, finished(asked(name, options), options), folder)
+    try:
+        failures = run_parts(evaluations)
+    finally:  # an interrupted measurement keeps its figures too
+        for name in PARTS:
+            save_figures(options.kept, finished(asked(name, options), options), folder)
     found = blocks(options)
     write_text(folder / "report.md", "\n".join(found.values()))
     print("\n".join(found.values()))

@@ -153,9 +153,11 @@ def main(options: Options) -> None:
     print(planned_time(evaluations), flush=True)
     if options.plan_only:
         return
-    failures = run_parts(evaluations)
-    records = finished(folder, known | parts, options)
-    save_figures(options.kept, records, folder)
+    try:
+        failures = run_parts(evaluations)
+    finally:  # an interrupted measurement keeps its figures too
+        records = finished(folder, known | parts, options)
+        save_figures(options.kept, records, folder)
     found = blocks(known | parts, list(records.values()))
     write_text(folder / "report.md", "\n".join(found.values()))
     print("\n".join(found.values()))

@@ -102,7 +102,7 @@ def made_up(
         "scores": {"PSNR": sum(scores) / 3, "SSIM": more.get("ssim", 0.8), "LPIPS": more.get("lpips", 0.4)},
         "per_view": {"PSNR": dict(reversed(per_view.items()))},
         "settings": {"scene": {"test_photographs": list(NAMES)}},
-        "training": gate,
+        "training": {"seconds": 9.0, "gaussians": 7, **gate},
     }
     return dict(with_sides(record))
 
@@ -200,6 +200,30 @@ def test_parts_run_in_their_order_and_failures_come_last(asked: list[Any], tmp_p
     assert "**Held-out families**, 3 photographs, 8 objects, seeds 0, 1, 2" in text
     assert text.count("(results_views.jpg)") == 1
     assert (tmp_path / "out" / "report.md").read_text().count("Held-out families") == 4
+
+
+def test_figures_are_kept_and_an_interrupted_measurement_keeps_its_own(
+    asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluates = proof.full_eval.main
+
+    def interrupted(options: Any) -> None:
+        evaluates(options)
+        raise KeyboardInterrupt
+
+    kept = tmp_path / "figures.csv"
+    options = Options(str(tmp_path / "out"), parts=("core",), seeds=(0,), kept=str(kept), data=str(tmp_path))
+    monkeypatch.setattr(proof.full_eval, "main", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(options)
+    found = kept.read_text().splitlines()
+    assert len(found) == 1 + len(PARTS["core"].variants) and "007224,3,base,0,20.0," in found[1]
+    # elsewhere nothing is left to do but the tables
+    asked.clear()
+    main(replace(options, output=str(tmp_path / "elsewhere")))
+    assert len(asked) == 1 and "--posed" in asked[0]
+    assert "1 of 8" in (tmp_path / "elsewhere/report.md").read_text()
+    assert kept.read_text().splitlines() == found
 
 
 def test_the_picture_shows_a_view_inside_and_one_outside_of_each_family(tmp_path: Path) -> None:
