@@ -15,9 +15,7 @@ from utils.determinism import sigmoid
 if TYPE_CHECKING:
     from scene.cameras import Camera
 
-__all__ = ["NEAR_PLANE", "Engine", "Rendering", "choose_engine", "render"]
-
-NEAR_PLANE = 0.2  # scene units, the reference's; gsplat's own default is 0.01
+__all__ = ["Engine", "Rendering", "choose_engine", "render"]
 
 
 @dataclass
@@ -83,7 +81,7 @@ def render(
         Ks=camera.intrinsics[None].to(device),
         width=camera.width,
         height=camera.height,
-        near_plane=NEAR_PLANE,
+        near_plane=camera.near_plane,
         radius_clip=radius_clip,
         sh_degree=sh_degree,
         packed=False,

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from gaussian_renderer import NEAR_PLANE, Rendering
+from gaussian_renderer import Rendering
 from rendering.model import TrainedModel
 from rendering.paths import CameraPath
-from scene.cameras import Camera
+from scene.cameras import NEAR_PLANE, Camera
 from scene.exposure import expose
 from scene.points import PointCloud, depth_range
 from utils.depth_images import SOLID, DepthScale, depth_scale, solid_depth

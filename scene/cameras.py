@@ -14,6 +14,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from scene.photographs import Photograph
 
+NEAR_PLANE = 0.2  # scene units, the reference's; gsplat's own default is 0.01
 FARTHEST = 1e9  # scene units
 OFF_RIGID = 1e-3  # how much a pose's axes may miss unit length and right angles
 
@@ -28,6 +29,7 @@ class Camera:
         intrinsics: (3, 3) float32, pixels; the first pixel's centre is (0.5, 0.5).
         width, height: pixels.
         photograph: what it took, already at width x height; None for a camera of our own making.
+        near_plane: scene units; Gaussians whose centres are nearer along its axis are not drawn.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Camera:
     width: int
     height: int
     photograph: Photograph | None = None
+    near_plane: float = NEAR_PLANE
 
     @property
     def camera_to_world(self) -> Tensor:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from scene.camera_paths import focus_distances, look_at
-from scene.cameras import Camera
+from scene.cameras import NEAR_PLANE, Camera
 
 NEIGHBOURS = 3  # a camera's partners for a view between two
 POSITION_JITTER = 0.1  # radius of the jitter about such a view, as a share of its partners' distance
@@ -127,17 +127,21 @@ class NovelCameras:
 class GuidanceViews:
     """Where guidance looks: at novel cameras, at the photographs' own, or by a coin's toss at either."""
 
-    def __init__(self, novel: NovelCameras, kind: str, near: float) -> None:
+    def __init__(self, novel: NovelCameras, kind: str, near: float, near_plane: float = 0.0) -> None:
         """Makes the sampler of a run.
 
         Args:
             novel: the novel cameras, and the photographs' own.
             kind: "novel", "train" or "mixed".
             near: see `NovelCameras.distance_weight`.
+            near_plane: where the novel cameras' near plane lies, as a share of the least distance from a
+                photograph to its subject, in [0, 1], but no nearer than others'. What no photograph sees and
+                stands close before a novel camera would become a veil that guidance alone paints.
         """
         self.novel = novel
         self.kind = kind
         self.near = near
+        self.near_plane = max(near_plane * float(novel.focus.min()), NEAR_PLANE)
 
     def __call__(self, generator: torch.Generator, progress: float) -> Camera:
         """A camera; see `NovelCameras.__call__`. Of the training cameras each is as likely."""
@@ -147,7 +151,7 @@ class GuidanceViews:
         if train:
             cameras = self.novel.cameras
             return cameras[int(torch.randint(len(cameras), (1,), generator=generator))]
-        return self.novel(generator, progress)
+        return replace(self.novel(generator, progress), near_plane=self.near_plane)
 
     def weight(self, camera: Camera) -> float:
         """The weight of guidance at one of these cameras, in [0, 1]."""

@@ -59,6 +59,8 @@ class GuidanceOptions:
     """Where guidance looks: between and beyond the photographs, at them, or by turns of chance at either."""
     guidance_distance: float = 0.5
     """A novel view nearer to a photograph than this share of the largest gap counts less; 0: none does."""
+    guidance_near_plane: float = 0.0
+    """Guidance does not see Gaussians nearer than this share of the distance to what photographs show."""
     guidance_gate: Literal["auto", "off"] = "auto"
     """auto: pilot runs first, on the training photographs; guidance that does harm is halved or left out."""
     guidance_log: int = 0
@@ -111,6 +113,7 @@ class GuidanceOptions:
             "guidance_warmup",
             "guidance_rescale",
             "guidance_distance",
+            "guidance_near_plane",
             "sds_t_anneal",
         )
         for flag in ("lambda_sds", "guidance_scale"):

@@ -209,7 +209,8 @@ def load_lpips(net: LpipsNet, weights: str) -> Callable[[Tensor, Tensor], Tensor
 def _plain(view: PseudoView) -> dict[str, Any]:
     """A view as tensors and numbers; its camera has no photograph to lose."""
     camera = view.camera
-    lens = {name: getattr(camera, name) for name in ("world_to_camera", "intrinsics", "width", "height")}
+    names = ("world_to_camera", "intrinsics", "width", "height", "near_plane")
+    lens = {name: getattr(camera, name) for name in names}
     return {**vars(view), "camera": lens}
 
 

@@ -26,7 +26,8 @@ from utils.losses import photometric_loss
 def guidance_views(options: Options, scene: Scene) -> GuidanceViews:
     """Where guidance looks, as the training cameras and the flags have it."""
     novel = NovelCameras(scene.train_cameras, scene.points.positions)
-    return GuidanceViews(novel, options.guidance.guidance_views, options.guidance.guidance_distance)
+    flags = options.guidance
+    return GuidanceViews(novel, flags.guidance_views, flags.guidance_distance, flags.guidance_near_plane)
 
 
 def demand_guidance(options: Options, run: Run, gate: dict[str, Any] | None) -> None:

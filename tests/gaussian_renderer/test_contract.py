@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import gsplat
@@ -266,6 +267,19 @@ def test_render_passes_the_references_near_plane():
         gaussians["means"][:, 2] = 0.19
     result = render(CAMERA, gaussians, sh_degree=1, background=torch.ones(3), engine=CPU)
     assert (result.rgb == 1).all()
+
+
+def test_a_camera_draws_nothing_before_its_own_near_plane():
+    """A camera whose near plane lies behind half of the Gaussians sees the other half, and moves no other."""
+    gaussians, _ = model()
+    near = float(gaussians["means"][:, 2].detach().median()) + 1e-4
+    result = render(
+        replace(CAMERA, near_plane=near), gaussians, sh_degree=1, background=torch.ones(3), engine=CPU
+    )
+    result.rgb.sum().backward()
+    hidden = gaussians["means"].detach()[:, 2] < near
+    moved = gaussians["means"].grad.abs().sum(dim=1) > 0
+    assert hidden.any() and moved.any() and not (hidden & moved).any()
 
 
 @pytest.mark.parametrize("degree", [0, 2, 3])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scene.camera_paths import look_at
-from scene.cameras import Camera
+from scene.cameras import NEAR_PLANE, Camera
 from scene.novel_cameras import (
     ANGLE_JITTER,
     ARC,
@@ -244,3 +244,15 @@ def test_training_views_are_the_photographs_own_and_mixed_ones_half_of_each(clou
     assert {id(camera) for camera in drawn} == {id(camera) for camera in cameras}
     drawn = [GuidanceViews(sampler, "mixed", 0.5)(generator, 0.5) for _ in range(200)]
     assert 70 < sum(any(camera is photo for photo in cameras) for camera in drawn) < 130
+
+
+def test_guidance_sees_nothing_close_before_novel_cameras(cloud):
+    """The share is of the least distance of a subject; photographs' own cameras, and 0, stay as they are."""
+    sampler, generator = NovelCameras(ring(), cloud), torch.Generator().manual_seed(0)
+    nearest = float(sampler.focus.min())
+    for share in (0.0, 0.4):
+        views = GuidanceViews(sampler, "mixed", 0.5, share)
+        for camera in (views(generator, 0.5) for _ in range(20)):
+            expected = NEAR_PLANE if camera in sampler.cameras else max(share * nearest, NEAR_PLANE)
+            assert camera.near_plane == expected
+    assert 0.4 * nearest > NEAR_PLANE

@@ -59,6 +59,7 @@ def test_flags_are_spelt_with_underscores():
         ("sds_t_max", (0.75, 1.0)),
         ("guidance_log", -1),
         ("guidance_distance", 1.5),
+        ("guidance_near_plane", 1.5),
         ("ism_t", (0.0, 0.5)),
         ("ism_t", (0.6, 0.5)),
         ("ism_delta_t", (0.1, 0.0)),

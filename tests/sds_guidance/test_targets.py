@@ -209,6 +209,14 @@ def test_a_resumed_run_equals_the_unbroken_one(broken_at):
     assert len({guided.t for guided in whole}) > 10
 
 
+def test_a_saved_view_keeps_its_near_plane():
+    mode, resumed = make(), make()
+    mode.sample_camera = lambda generator, progress: replace(CAMERA, near_plane=1.5)
+    step(mode, seeded())
+    resumed.load_state_dict(saved_and_loaded(mode.state_dict()))
+    assert [view.camera.near_plane for view in resumed.views.values()] == [1.5]
+
+
 def test_a_saved_state_is_not_changed_by_what_comes_after():
     mode, generator = make(), seeded()
     step(mode, generator)
