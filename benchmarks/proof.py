@@ -252,7 +252,8 @@ def blocks(parts: dict[str, Part], records: Sequence[Record]) -> dict[str, str]:
 
 
 def part_tables(part: Part, before: tuple[str, ...], baseline: str, records: Sequence[Record]) -> list[str]:
-    """A part's tables in Markdown, for each number of photographs and group of objects; none without cells.
+    """A part's tables in Markdown, for each number of photographs and group of objects; none without cells
+    of its own variants.
 
     Args:
         part: whose variants are the rows.
@@ -260,12 +261,14 @@ def part_tables(part: Part, before: tuple[str, ...], baseline: str, records: Seq
         baseline: the variant from which gains are taken.
         records: of all finished cells.
     """
+    own = [record["cell"] for record in records if record["cell"]["variant"] in part.variants]
     groups = {"Held-out families": FAMILIES, "Held-out instances": INSTANCES, "Tuning objects": TUNING}
     variants = before + part.variants
     asked = [
         Table(title, named(part, group), views, variants, baseline, part.seeds)
         for views in part.views
         for title, group in groups.items()
+        if any(cell["views"] == views and cell["scene"] in named(part, group) for cell in own)
     ]
     return [text for table in asked if (text := shown(table, records))]
 
