@@ -121,17 +121,17 @@ def main(options: Options) -> None:
     """
     folder = Path(options.output).absolute()
     wanted = {name: evaluation(asked(name, options), options) for name in options.parts}
-    left = {name: without_kept(part, options.kept, folder) for name, part in wanted.items()}
-    evaluations = {name: part for name, part in left.items() if part}
+    evaluations = without_kept(wanted, options.kept, folder)
     print(planned_time(evaluations), flush=True)
     if options.plan_only:
         return
     try:
         failures = run_parts(evaluations)
     finally:  # an interrupted measurement keeps its figures too
-        for name in PARTS:
-            save_figures(options.kept, finished(asked(name, options), options), folder)
-    found = blocks(options)
+        records = {name: finished(asked(name, options), options) for name in PARTS}
+        everything = {cell: record for part in records.values() for cell, record in part.items()}
+        save_figures(options.kept, everything, folder)
+    found = blocks(options, records)
     write_text(folder / "report.md", "\n".join(found.values()))
     print("\n".join(found.values()))
     if options.docs:
@@ -171,15 +171,19 @@ def evaluation(part: Part, options: Options) -> full_eval.Options:
     )
 
 
-def blocks(options: Options) -> dict[str, str]:
-    """The tables in Markdown by the block of the page; none of a block without a finished cell."""
+def blocks(options: Options, records: Mapping[str, Records]) -> dict[str, str]:
+    """The tables in Markdown by the block of the page; none of a block without a finished cell.
+
+    Args:
+        options: what was asked.
+        records: of each part's finished cells.
+    """
     how = f"`-r {options.resolution}`, {options.iterations} iterations"
     tables: dict[str, list[str]] = {"measured base": [], "measured ablation": []}
     for name in PARTS:
         part = asked(name, options)
-        records = finished(part, options)
         for views in part.views:
-            its = {cell: record for cell, record in records.items() if cell.views == views}
+            its = {cell: record for cell, record in records[name].items() if cell.views == views}
             if not {cell.variant for cell in its} - ({"base"} if name == "ablation" else set()):
                 continue
             count = f"{views} photographs" if views else "All photographs"

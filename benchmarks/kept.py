@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import full_eval
+from benchmarks.parts import Evaluations
 from protocols.cells import Cell
 from utils.errors import UserError
 from utils.files import write_text
@@ -66,20 +67,23 @@ def kept_records(path: str, cells: Iterable[Cell], folder: Path) -> dict[Cell, R
         raise UserError(f"{path}: a figure cannot be read: {failure}") from None
 
 
-def without_kept(evaluation: full_eval.Options, path: str, folder: Path) -> full_eval.Options | None:
-    """An evaluation of the seeds that the file does not wholly have; None where it has all.
+def without_kept(evaluations: Evaluations, path: str, folder: Path) -> Evaluations:
+    """The parts of a measurement, of the seeds that the file does not wholly have; none that it has all of.
 
     Args:
-        evaluation: of a part.
+        evaluations: full_eval.py's options by a part's name.
         path, folder: as `kept_records` takes them.
     """
-    cells = full_eval.planned(evaluation)
-    kept = kept_records(path, cells, folder)
-    if not kept:
-        return evaluation
-    missing = {cell.seed for cell in cells if cell not in kept}
-    seeds = tuple(seed for seed in evaluation.seeds if seed in missing)
-    return replace(evaluation, seeds=seeds) if seeds else None
+    if not path:
+        return evaluations
+    left = {}
+    for name, evaluation in evaluations.items():
+        cells = full_eval.planned(evaluation)
+        kept = kept_records(path, cells, folder)
+        missing = {cell.seed for cell in cells if cell not in kept}
+        if seeds := tuple(seed for seed in evaluation.seeds if seed in missing):
+            left[name] = replace(evaluation, seeds=seeds)
+    return left
 
 
 def _lines(path: str) -> dict[Key, Mapping[str, Any]]:

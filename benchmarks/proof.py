@@ -148,8 +148,7 @@ def main(options: Options) -> None:
     make_objects(folder, known, options)
     write_variants(folder, known)
     wanted = {name: evaluation(folder, name, part, options) for name, part in parts.items()}
-    left = {name: without_kept(part, options.kept, folder) for name, part in wanted.items()}
-    evaluations = {name: part for name, part in left.items() if part}
+    evaluations = without_kept(wanted, options.kept, folder)
     print(planned_time(evaluations), flush=True)
     if options.plan_only:
         return

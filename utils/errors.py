@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -68,7 +69,9 @@ def run_program(program: Callable[[], object]) -> NoReturn:
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # who read the output has gone, as `head` does; nothing can be said to them
+    except BrokenPipeError:
+        if not _unread_output():
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as failure:
@@ -94,3 +97,10 @@ def run_program(program: Callable[[], object]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def _unread_output() -> bool:
+    """Whether who read the standard output has gone, as `head` does: then nothing can be said to them."""
+    output = select.poll()
+    output.register(sys.stdout, 0)  # an error, or that the other end has hung up, is told unasked
+    return bool(output.poll(0))

@@ -203,6 +203,7 @@ def test_the_smallest_measurement(small_scene: Path, tmp_path: Path, monkeypatch
         resolution=1,
         iterations=6,
         output=str(tmp_path / "out"),
+        kept=str(tmp_path / "figures.csv"),
         docs=str(page),
     )
     main(options)
@@ -210,7 +211,13 @@ def test_the_smallest_measurement(small_scene: Path, tmp_path: Path, monkeypatch
     base, ablation = text.split("<!-- measured ablation: begin -->")
     assert "stale" not in base and "**3 photographs**, `-r 1`, 6 iterations" in base
     assert ablation.startswith("\nstale\n")  # nothing but the base's own cell is finished
-    assert (tmp_path / "out/report.md").read_text().count(str(small_scene)) >= 1
+    report = (tmp_path / "out/report.md").read_text()
+    assert report.count(str(small_scene)) >= 1
+
+    # from the figures that were kept, another machine makes the same tables and trains nothing
+    monkeypatch.setattr(cells, "call", None)
+    main(replace(options, output=str(tmp_path / "elsewhere")))
+    assert (tmp_path / "elsewhere/report.md").read_text() == report
 
 
 def test_the_page_has_a_place_for_every_table() -> None:

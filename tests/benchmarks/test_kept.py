@@ -79,8 +79,9 @@ def test_seeds_that_are_whole_are_not_run_again(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(kept.full_eval, "planned", lambda options: cells)
     path = str(tmp_path / "figures.csv")
     evaluation = full_eval.Options(seeds=(0, 1, 2))
-    assert without_kept(evaluation, path, FOLDER) == evaluation
+    parts = {"base": evaluation}
+    assert without_kept(parts, "", FOLDER) == without_kept(parts, path, FOLDER) == parts
     save_figures(path, {it: record(it, 20) for it in cells if it.seed == 1 or it.variant == "base"}, FOLDER)
-    assert without_kept(evaluation, path, FOLDER) == replace(evaluation, seeds=(0, 2))
+    assert without_kept(parts, path, FOLDER) == {"base": replace(evaluation, seeds=(0, 2))}
     save_figures(path, {it: record(it, 20) for it in cells}, FOLDER)
-    assert without_kept(evaluation, path, FOLDER) is None
+    assert without_kept(parts, path, FOLDER) == {}

@@ -116,11 +116,11 @@ def test_one_prompt_after_the_other_is_the_same_up_to_rounding(model, random, sc
     noised, t = torch.randn(LATENT, generator=random), torch.tensor([50, 600])
     sizes: list[int] = []
     model.prior.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    model.prior.unet.double()  # in float32 the scale enlarges rounding, which differs between processors
     at_once = model.prior.predict(noised, t, states, scale, rescale=0.7)
     model.prior.one_batch = False
     in_turn = model.prior.predict(noised, t, states, scale, rescale=0.7)
-    # the scale, and sigma / alpha at t = 600, enlarge float32's rounding, which differs between processors
-    torch.testing.assert_close(vars(in_turn), vars(at_once), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(vars(in_turn), vars(at_once), atol=1e-5, rtol=1e-5)
     assert sizes == ([2, 2] if scale == 1.0 else [4, 2, 2])
 
 

@@ -30,3 +30,12 @@ def test_an_output_that_nobody_reads_ends_without_a_word() -> None:
     )
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_another_pipe_that_breaks_is_a_defect_and_keeps_its_trace_back() -> None:
+    program = (
+        "import os; from utils.errors import run_program; reader, writer = os.pipe(); os.close(reader)\n"
+    )
+    program += "run_program(lambda: os.write(writer, b'x'))"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=False)
+    assert ended.returncode == 1 and ended.stderr.startswith(b"Traceback") and b"BrokenPipe" in ended.stderr
