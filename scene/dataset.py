@@ -19,12 +19,19 @@ from scene.fitting import Fitting
 from scene.kinds import Kind, scene_kind
 from scene.nerfstudio import read_nerfstudio
 from scene.photographs import PixelCache, decode_all
-from scene.points import FEWEST, PointCloud, finite_points, random_in_cube, random_in_view, read_points
+from scene.points import (
+    FEWEST,
+    NO_POINTS,
+    PointCloud,
+    finite_points,
+    random_in_cube,
+    random_in_view,
+    read_points,
+)
 from scene.single import read_single
 from scene.source import NOT_OBSERVED, ObservedPoints, PosedPhotograph
 from scene.split import named
 from utils.errors import UserError, Warnings, demand
-from utils.files import write_json
 
 Item = TypeVar("Item")
 TEST_EVERY = 8
@@ -112,6 +119,7 @@ class Scene:
         points: to start from, at least one.
         points_source: a sentence that says where they come from.
         extent: 1.1 times the largest distance of a training camera from the cameras' mean, scene units.
+        far_points: to start from too, on no surface.
         warnings: what was odd but usable, to be shown once.
     """
 
@@ -123,6 +131,7 @@ class Scene:
     points: PointCloud
     points_source: str
     extent: float
+    far_points: PointCloud = NO_POINTS
     warnings: Warnings = field(default_factory=Warnings)
 
     def summary(self) -> dict[str, Any]:
@@ -376,23 +385,3 @@ def scene_extent(cameras: Sequence[Camera], points: PointCloud, warnings: Warnin
         "the training cameras stand at one place; the scene's size is taken from the points' distance"
     )
     return 1.1 * distance or 1.0
-
-
-def write_cameras_json(path: Path, scene: Scene) -> None:
-    """Writes the reference's `cameras.json`: test cameras, then training cameras, at their original size."""
-    rows: list[dict[str, Any]] = []
-    for camera in scene.test_cameras + scene.train_cameras:
-        original = camera.resized(*scene.original_sizes[camera.name])
-        rows.append(
-            {
-                "id": len(rows),
-                "img_name": camera.name,
-                "width": original.width,
-                "height": original.height,
-                "position": original.position.tolist(),
-                "rotation": original.camera_to_world[:3, :3].tolist(),
-                "fy": float(original.intrinsics[1, 1]),
-                "fx": float(original.intrinsics[0, 0]),
-            }
-        )
-    write_json(path, rows, indent=None)

@@ -10,10 +10,11 @@ import torch
 from torch.nn import ParameterDict
 
 from scene.cameras import Camera, demand_rigid
-from scene.dataset import Scene, SceneOptions, write_cameras_json
+from scene.dataset import Scene, SceneOptions
 from scene.gaussians import save_ply
 from scene.points import save_point_cloud
 from utils.errors import UserError
+from utils.files import write_json
 from utils.options import SETTINGS_FILE, from_plain, load_cfg_args, load_settings, save_cfg_args
 
 CAMERAS_FILE = "cameras.json"
@@ -46,6 +47,26 @@ def write_reference_files(
     save_cfg_args(model_path, values)
     write_cameras_json(model_path / CAMERAS_FILE, scene)
     save_point_cloud(model_path / "input.ply", scene.points)
+
+
+def write_cameras_json(path: Path, scene: Scene) -> None:
+    """Writes the reference's `cameras.json`: test cameras, then training cameras, at their original size."""
+    rows: list[dict[str, Any]] = []
+    for camera in scene.test_cameras + scene.train_cameras:
+        original = camera.resized(*scene.original_sizes[camera.name])
+        rows.append(
+            {
+                "id": len(rows),
+                "img_name": camera.name,
+                "width": original.width,
+                "height": original.height,
+                "position": original.position.tolist(),
+                "rotation": original.camera_to_world[:3, :3].tolist(),
+                "fy": float(original.intrinsics[1, 1]),
+                "fx": float(original.intrinsics[0, 0]),
+            }
+        )
+    write_json(path, rows, indent=None)
 
 
 def save_model(model_path: Path, iteration: int, gaussians: ParameterDict, antialiased: bool) -> None:

@@ -40,6 +40,9 @@ class PointCloud:
         )
 
 
+NO_POINTS = PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8))
+
+
 def finite_points(
     positions: NDArray[np.floating], colours: NDArray[np.uint8], what: str, warnings: Warnings
 ) -> PointCloud:
@@ -159,11 +162,21 @@ def unprojected(camera: Camera, depth: NDArray[np.floating], count: int) -> Poin
     while np.count_nonzero(shown[::step, ::step]) > count:
         step += 1
     rows, columns = (each * step for each in np.nonzero(shown[::step, ::step]))
-    places = np.c_[columns + 0.5, rows + 0.5, np.ones(len(rows))]
-    local = places @ np.linalg.inv(camera.intrinsics.double().numpy()).T * depth[rows, columns, None]
-    pose = camera.camera_to_world.double().numpy()
-    positions = local @ pose[:3, :3].T + pose[:3, 3]
+    positions = shown_at(camera, np.c_[columns, rows] + 0.5, depth[rows, columns])
     return PointCloud(positions.astype(np.float32), pixels.rgb[rows, columns])
+
+
+def shown_at(
+    camera: Camera, pixels: NDArray[np.floating], depths: NDArray[np.floating] | float
+) -> NDArray[np.float64]:
+    """(N, 3) float64: the places, world frame, that a camera shows at (N, 2) pixels, x then y.
+
+    Args:
+        depths: (N,) or one for all of them, scene units along the camera's z axis.
+    """
+    rays = np.c_[pixels, np.ones(len(pixels))] @ np.linalg.inv(camera.intrinsics.double().numpy()).T
+    pose = camera.camera_to_world.double().numpy()
+    return (rays * np.reshape(depths, (-1, 1))) @ pose[:3, :3].T + pose[:3, 3]
 
 
 def depth_range(cameras: Sequence[Camera], known: PointCloud) -> tuple[float, float]:
@@ -201,10 +214,22 @@ def visible(camera: Camera, positions: NDArray[np.floating]) -> tuple[NDArray[np
         inside: (N,) bool.
         depths: (M,) float64, scene units, of the M points inside.
     """
-    to_camera = camera.world_to_camera.numpy().astype(np.float64)
-    local = positions @ to_camera[:3, :3].T + to_camera[:3, 3]
-    depth = local[:, 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pixels = (local @ camera.intrinsics.numpy().astype(np.float64).T)[:, :2] / depth[:, None]
+    pixels, depth = projected(camera, positions)
     inside = (depth > 0) & (pixels > 0).all(axis=1) & (pixels < (camera.width, camera.height)).all(axis=1)
     return inside, depth[inside]
+
+
+def projected(
+    camera: Camera, positions: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where a camera has points (N, 3) of the world frame.
+
+    Returns:
+        pixels: (N, 2), x then y; without meaning where the depth is not above 0.
+        depths: (N,), scene units along the camera's z axis.
+    """
+    to_camera = camera.world_to_camera.numpy().astype(np.float64)
+    local = positions @ to_camera[:3, :3].T + to_camera[:3, 3]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pixels = (local @ camera.intrinsics.numpy().astype(np.float64).T)[:, :2] / local[:, 2:]
+    return pixels, local[:, 2]

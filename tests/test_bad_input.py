@@ -27,6 +27,7 @@ from utils.errors import run_program as end_program
         (["--max_gaussians", "-5"], "--max_gaussians -5"),
         (["--densify_grad_threshold", "nan"], "--densify_grad_threshold nan"),
         (["--opacity_reg", "-0.5"], "--opacity_reg -0.5"),
+        (["--far_points", "0.5"], "--far_points 0.5"),
         (["--resolution", "0"], "--resolution 0"),
         (["--lambda_sds", "-0.1"], "--lambda_sds -0.1"),
         (["--n_views", "99"], "--n_views 99"),

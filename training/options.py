@@ -58,6 +58,9 @@ class Options:
     mask; at least 0. What hovers where a photograph shows nothing fades."""
     random_background: bool = False
     """A new background colour every iteration."""
+    far_points: float = 0.0
+    """Points to start from behind all others, where photographs show none of these: so many times as far as
+    the farthest, at least 1; 0: none. They want --random_background. Gaussians of --init_ply stay alone."""
     opacity_dropout: float = 0.0
     """Share of Gaussians that a training step leaves out at random, reached linearly by the run's end, 0 to
     below 1; the last twentieth leaves out none (DropGaussian, arXiv 2504.00773)."""
@@ -109,6 +112,8 @@ class Options:
                 "--lambda_alpha takes what is masked for empty, and --train_test_exp masks halves of "
                 "photographs that are not; leave one out"
             )
+        far = self.far_points
+        demand(far == 0 or 1 <= far < math.inf, "far_points", far, "0 (none), or a finite number >= 1")
         rate = self.opacity_dropout
         demand(0 <= rate < 1, "opacity_dropout", rate, "0 to below 1")
         demand(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 - 1")

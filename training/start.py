@@ -10,6 +10,7 @@ from scene.dataset import Scene, load_scene, scene_extent
 from scene.densification import Densification
 from scene.depth_maps import load_depth_maps, supposed_depth
 from scene.exposure import Exposures
+from scene.far_points import far_points
 from scene.gaussians import gaussians_from_points, load_gaussians, with_sh_degree
 from scene.optimisers import make_optimisers
 from scene.points import FEWEST, unprojected
@@ -39,6 +40,10 @@ def starting_scene(options: Options, engine: Engine) -> Scene:
         if len(points) >= FEWEST:
             scene.points, scene.points_source = points, f"{len(points)} points at the depths of --depths"
             scene.extent = scene_extent(cameras, points, Warnings())  # load_scene has warned
+    if not starts_from_gaussians(options):
+        scene.far_points = far_points(scene.train_cameras, scene.points, options.far_points)
+    if len(scene.far_points):
+        scene.points_source += f", and {len(scene.far_points)} far ones"
     return scene
 
 
@@ -67,9 +72,14 @@ def first_state(options: Options, scene: Scene, engine: Engine, warnings: Warnin
     return TrainingState(gaussians, optimisers, densification, views, exposures, depth_losses)
 
 
+def starts_from_gaussians(options: Options) -> bool:
+    """Whether `--init_ply` names a file of Gaussians, not one of points."""
+    return bool(options.scene.init_ply) and holds_splats(Path(options.scene.init_ply))
+
+
 def initial_gaussians(options: Options, scene: Scene, warnings: Warnings) -> ParameterDict:
     """Gaussians from the scene's points, or those of `--init_ply` if it holds Gaussians."""
-    if options.scene.init_ply and holds_splats(Path(options.scene.init_ply)):
+    if starts_from_gaussians(options):
         gaussians, info = load_gaussians(Path(options.scene.init_ply), warnings)
         if info.sh_degree > options.sh_degree:
             raise UserError(
@@ -78,9 +88,10 @@ def initial_gaussians(options: Options, scene: Scene, warnings: Warnings) -> Par
             )
         return with_sh_degree(gaussians, options.sh_degree)
     opacity, scale = options.densification.initial
+    points = scene.points + scene.far_points
     return gaussians_from_points(
-        scene.points.positions,
-        scene.points.colours,
+        points.positions,
+        points.colours,
         sh_degree=options.sh_degree,
         extent=scene.extent,
         opacity=opacity,

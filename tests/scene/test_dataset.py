@@ -17,9 +17,9 @@ from scene.dataset import (
     mask_folder,
     scene_extent,
     scene_kind,
-    write_cameras_json,
 )
 from scene.fitting import training_size
+from scene.model_folder import write_cameras_json
 from scene.points import PointCloud, save_point_cloud
 from tests.scene.models import POINTS, pinhole, pose, write_dataset
 from utils.errors import UserError, Warnings

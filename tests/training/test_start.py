@@ -13,12 +13,14 @@ from formats.ply import write_ply
 from formats.splat import pack_splat
 from formats.splats import Splats
 from formats.spz import pack_spz
+from gaussian_renderer import choose_engine
 from scene.dataset import SceneOptions
 from scene.gaussians import load_gaussians
 from tests.formats.models import some_splats
 from tests.programs import run_train
+from tests.scene.models import write_dataset
 from training.options import Options
-from training.start import initial_gaussians
+from training.start import initial_gaussians, starting_scene
 from utils.errors import UserError, Warnings
 
 WRITERS: dict[str, Callable[[Path, Splats], object]] = {
@@ -53,6 +55,28 @@ def test_a_degree_that_the_training_does_not_have_is_refused(tmp_path):
     assert started(tmp_path / "model.spz", sh_degree=2)["shN"].shape == (4, 8, 3)
     with pytest.raises(UserError, match=r"has SH degree 2, but --sh_degree is 1; give --sh_degree 2"):
         started(tmp_path / "model.spz", sh_degree=1)
+
+
+def test_far_points_are_started_from_but_are_no_surface(tmp_path):
+    """They are not among the scene's points, which say where the subject is; a file's Gaussians have none."""
+    folder = write_dataset(tmp_path / "scene", ["a.png", "b.png", "c.png"])
+    engine = choose_engine("cpu", lambda _: None)
+
+    def start(**flags):
+        scene = SceneOptions(source_path=str(folder), init_random=200, init_ply=flags.pop("init_ply", ""))
+        options = Options(scene=scene, **flags)
+        found = starting_scene(options, engine)
+        return found, initial_gaussians(options, found, Warnings())["means"]
+
+    near, start_near = start()
+    far, start_far = start(far_points=3.0)
+    count = len(far.far_points)
+    assert count > 20 and f", and {count} far ones" in far.points_source and "far" not in near.points_source
+    assert len(far.points) == len(near.points) and len(start_far) == len(start_near) + count
+    np.testing.assert_array_equal(far.points.positions, near.points.positions)
+    WRITERS[".ply"](tmp_path / "model.ply", some_splats(40))
+    again, start_again = start(far_points=3.0, init_ply=str(tmp_path / "model.ply"))
+    assert len(start_again) == 40 and not len(again.far_points)
 
 
 def test_a_training_starts_from_a_compressed_ply(small_scene, tmp_path):
