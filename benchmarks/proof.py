@@ -80,9 +80,9 @@ PARTS = {
     "words": Part(FAMILIES, (3,), WORDS, (0,)),
     "views": Part(FAMILIES[:4], (6, 9), ("base", "plain", *MODES), (0,)),
     "long": Part(FAMILIES[:4], (3,), ("base_long", "plain_long"), (0,)),
-    "tuning_base": Part(TUNING, (3,), tuple(f"base_{trial}" for trial in range(1, 7)), (0,)),
+    "tuning_base": Part(TUNING, (3,), tuple(f"base_{trial}" for trial in range(1, 10)), (0,)),
     "tuning_guided": Part(
-        TUNING[:2], (3,), ("base", *(f"{mode}_{trial}" for mode in MODES for trial in range(1, 7))), (0,)
+        TUNING[:2], (3,), ("base_2", *(f"{mode}_{trial}" for mode in MODES for trial in range(1, 7))), (0,)
     ),
 }
 TABLES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
@@ -90,7 +90,7 @@ TABLES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
     "measured gate": (("gate", ("base", *MODES), "base"),),
     "measured words": (("words", ("base", "sds"), "base"),),
     "measured views": (("views", (), "base"), ("long", ("base", "plain"), "base")),
-    "measured tuning": (("tuning_base", (), "base_1"), ("tuning_guided", (), "base")),
+    "measured tuning": (("tuning_base", (), "base_1"), ("tuning_guided", (), "base_2")),
 }
 """For each block of the page: a part, the rows before its own, and the row that gains are taken from."""
 QUICK = {
