@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
+from scipy.spatial import Delaunay, KDTree, QhullError
 
 from scene.cameras import Camera
 from scene.points import NO_POINTS, PointCloud, depth_range, projected, shown_at, visible
@@ -17,8 +17,9 @@ def far_points(cameras: Sequence[Camera], known: PointCloud, times: float) -> Po
 
     Stereo finds no depth on even walls, floors and sky. Without a start there, Gaussians of what is known
     grow into them at any depth that suits one photograph, and hang before the others as a haze. From far away
-    they hide nothing. A pixel of the grid has a point if no known point lies nearer to it than the grid's
-    spacing; masked and more than half transparent ones have none.
+    they hide nothing. A pixel of the grid has a point if it lies outside the convex hull of the known ones in
+    the picture, farther from them than the grid's spacing; masked and more than half transparent ones have
+    none.
 
     Args:
         cameras: the training cameras, with photographs.
@@ -44,7 +45,7 @@ def behind(camera: Camera, known: PointCloud, depth: float) -> PointCloud:
     grid = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
     rows, columns = (grid[:, axis].astype(np.int64) for axis in (1, 0))
     pixels = camera.own_photograph.pixels()
-    chosen = lonely(grid, camera, known, spacing)
+    chosen = outside(grid, camera, known, spacing)
     for channel in (pixels.alpha, pixels.mask):
         if channel is not None:
             chosen &= channel[rows, columns] > 127
@@ -52,10 +53,16 @@ def behind(camera: Camera, known: PointCloud, depth: float) -> PointCloud:
     return PointCloud(positions.astype(np.float32), pixels.rgb[rows[chosen], columns[chosen]])
 
 
-def lonely(
+def outside(
     places: NDArray[np.float64], camera: Camera, known: PointCloud, distance: float
 ) -> NDArray[np.bool_]:
-    """(N,) bool: which places (N, 2) in a picture have no known point nearer than so many pixels."""
+    """(N,) bool: which places (N, 2) in a picture lie outside the known points' convex hull, so many pixels
+    from all of them. An even surface between known points is near, as they are."""
     inside, _ = visible(camera, known.positions)
     pixels, _ = projected(camera, known.positions[inside])
-    return KDTree(pixels).query(places)[0] >= distance
+    apart = KDTree(pixels).query(places)[0] >= distance
+    try:
+        hull = Delaunay(pixels)
+    except (QhullError, ValueError):  # none, fewer than three, or all in a line
+        return apart
+    return apart & (hull.find_simplex(places) < 0)

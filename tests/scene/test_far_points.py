@@ -8,7 +8,7 @@ from PIL import Image
 
 from scene.far_points import far_points
 from scene.photographs import Photograph, PixelCache
-from scene.points import depth_range, visible
+from scene.points import depth_range
 from tests.scene.models import pose
 from tests.scene.test_points import NONE, camera, cloud
 
@@ -47,20 +47,45 @@ def test_the_whole_picture_lies_behind_where_nothing_is_known(tmp_path, rgba):
 
 
 def test_none_lie_behind_what_is_known_nor_where_a_photograph_shows_nothing(tmp_path, rgba):
-    rgba[:, 40:, 3] = 0
+    """Known is a ring of points; what it encloses may be an even surface and counts as known."""
+    rgba[:, 50:, 3] = 0
+    seen = photographed(tmp_path, pose(0, 7), rgba)
+    to_world = np.linalg.inv(seen.world_to_camera.numpy().astype(np.float64))
+    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    ring = np.c_[30 + 12 * np.cos(angles), 26 + 12 * np.sin(angles), np.ones(60)]
+    local = 4 * ring @ np.linalg.inv(seen.intrinsics.numpy().astype(np.float64)).T
+    known = cloud(local @ to_world[:3, :3].T + to_world[:3, 3])
+    points = far_points([seen], known, 2)
+    pixels, depths = seen_by(seen, points)
+    np.testing.assert_allclose(depths, 2 * depth_range([seen], known)[1], rtol=1e-4)
+    grid = SPACING * (np.mgrid[:21, :16].reshape(2, -1).T + 0.5)
+    apart = np.linalg.norm(grid - (30, 26), axis=1)
+    assert np.linalg.norm(pixels - (30, 26), axis=1).min() > 12 + 0.9 * SPACING and pixels[:, 0].max() < 50
+    expected = np.count_nonzero((apart > 12 + SPACING) & (grid[:, 0] < 50))
+    assert expected <= len(points) <= expected + 4  # between two of the ring it is a little farther to one
+
+
+def test_each_photograph_adds_its_own(tmp_path, rgba):
     cameras = [photographed(tmp_path, pose(number, 7), rgba) for number in (0, 2)]
-    known = cloud(np.random.default_rng(1).normal(0, 0.15, (300, 3)))
+    known = cloud(np.random.default_rng(1).normal(0, 0.1, (300, 3)))
     points = far_points(cameras, known, 2)
-    for number, seen in enumerate(cameras):
-        alone = far_points([seen], known, 2 * depth_range(cameras, known)[1] / depth_range([seen], known)[1])
-        pixels, _ = seen_by(seen, alone)
-        inside, _ = visible(seen, known.positions)
-        on_surface, _ = seen_by(seen, cloud(known.positions[inside]))
-        apart = np.linalg.norm(pixels[:, None] - on_surface[None], axis=-1).min(axis=1)
-        assert apart.min() >= SPACING - 1e-3 and pixels[:, 0].max() < 40
-        assert 50 < len(alone) < 13 * 16
-        start = 0 if number == 0 else len(points) - len(alone)
-        np.testing.assert_allclose(points.positions[start:][: len(alone)], alone.positions, rtol=1e-4)
+    farthest = depth_range(cameras, known)[1]
+    _, first = seen_by(cameras[0], points)
+    _, second = seen_by(cameras[1], points)
+    count = int(np.count_nonzero(np.isclose(first, 2 * farthest, rtol=1e-4)))
+    assert np.isclose(first[:count], 2 * farthest, rtol=1e-4).all() and count < len(points)
+    assert np.isclose(second[count:], 2 * farthest, rtol=1e-4).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_points_without_a_hull_are_left_room_round_them(tmp_path, rgba, count):
+    """One, two, three in a line."""
+    seen = photographed(tmp_path, np.eye(3, 4), rgba)
+    known = cloud([[0.2 * number, 0, 2] for number in range(count)])
+    pixels, _ = seen_by(seen, far_points([seen], known, 2))
+    surfaces, _ = seen_by(seen, known)
+    apart = np.linalg.norm(pixels[:, None] - surfaces[None], axis=-1)
+    assert 21 * 16 - 12 * count < len(pixels) < 21 * 16 and apart.min() >= SPACING - 1e-3
 
 
 def test_none_where_none_were_asked_for():
