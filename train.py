@@ -209,12 +209,13 @@ def take_step(
         background = state.views.random_colour().to(engine.device)
 
     camera = state.views.next()
-    see = seeing(options, state, engine, iteration, background)
+    see = seeing(options, state, engine, iteration, options.scene.background(engine.device))
     rate = dropout_rate(options.opacity_dropout, iteration, options.iterations)
     factors = None
     if rate:
         factors = opacity_factors(len(gaussians["means"]), rate, state.views.generator).to(engine.device)
-    rendering = see(camera, absgrad=options.densification.absgrad, opacity_factors=factors)
+    absgrad = options.densification.absgrad
+    rendering = see(camera, background=background, absgrad=absgrad, opacity_factors=factors)
     rendering.rgb.retain_grad()
     target, weight = camera.own_photograph.target(background, engine.device)
     rgb = state.exposed(camera, rendering.rgb).clamp(0, 1)

@@ -51,7 +51,7 @@ LESS = (
     "no_reset_limit",
     "no_size",
 )
-MORE = ("with_warp", "with_pruning", "with_exposure")
+MORE = ("with_warp", "with_pruning", "with_exposure", "with_more_opacity_reg", "with_far_points")
 PARTS_OF_BASE = LESS + MORE
 Records = Mapping[Cell, Record]
 

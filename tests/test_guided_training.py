@@ -44,6 +44,21 @@ def test_a_prior_that_says_nothing_changes_no_bit(small_scene, unbroken, tmp_pat
     assert '"guidance_t"' in (tmp_path / "log.jsonl").read_text()
 
 
+def test_guidance_sees_the_scene_before_its_own_background(small_scene, tmp_path, monkeypatch):
+    """A random one behind a hole is no picture of anything, and another one at each look at a target."""
+    with_prior(monkeypatch, 0.3)
+    seen = {}
+    original = train.render
+
+    def spy(camera, **keywords):
+        seen.setdefault(camera.photograph is None, set()).add(tuple(keywords["background"].tolist()))
+        return original(camera, **keywords)
+
+    monkeypatch.setattr(train, "render", spy)
+    run_train(small_scene, tmp_path, "--iterations", 6, "--random_background", "-w", *GUIDED)
+    assert seen[True] == {(1, 1, 1)} and len(seen[False] - {(1, 1, 1)}) == 6
+
+
 def test_a_prior_that_says_something_changes_the_model(small_scene, unbroken, tmp_path, monkeypatch):
     with_prior(monkeypatch, 0.3)
     run_train(small_scene, tmp_path, "--iterations", 60, *BUSY, *GUIDED)

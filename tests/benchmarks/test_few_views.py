@@ -31,6 +31,8 @@ CHANGED = {
     "with_warp": {"lambda_warp"},
     "with_pruning": {"prune_unseen", "prune_before_surface"},
     "with_exposure": {"exposure"},
+    "with_more_opacity_reg": {"opacity_reg"},
+    "with_far_points": {"opacity_reg", "far_points", "random_background"},
 }
 
 
