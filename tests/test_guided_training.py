@@ -47,7 +47,7 @@ def test_a_prior_that_says_nothing_changes_no_bit(small_scene, unbroken, tmp_pat
 def test_guidance_sees_the_scene_before_its_own_background(small_scene, tmp_path, monkeypatch):
     """A random one behind a hole is no picture of anything, and another one at each look at a target."""
     with_prior(monkeypatch, 0.3)
-    seen = {}
+    seen: dict[bool, set[tuple[float, ...]]] = {}
     original = train.render
 
     def spy(camera, **keywords):
