@@ -5,7 +5,8 @@
 
 A step is the velocity loss of a batch of latents, its gradient and AdamW's update, as
 `sds_guidance.finetune` has it. Prints milliseconds (the least of several steps) and their ratio to the first
-row, which travels between machines better. The defaults are the small prior's U-Net. Run nothing beside it.
+row, which travels between machines better. The defaults are the small prior's U-Net, but for the pool of the
+text. Run nothing beside it.
 """
 
 import sys

@@ -252,12 +252,7 @@ def pictures_folder(output: Path, cell: Cell, record: Mapping[str, Any]) -> Path
 
 def _counted(camera: Camera) -> Tensor:
     """(H, W) bool: where a camera's photograph is neither masked nor transparent."""
-    pixels = camera.own_photograph.pixels()
-    counted = np.ones((camera.height, camera.width), bool)
-    for layer in (pixels.alpha, pixels.mask):
-        if layer is not None:
-            counted &= layer > 127
-    return torch.from_numpy(counted)
+    return torch.from_numpy(camera.own_photograph.pixels().shown)
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

@@ -45,10 +45,7 @@ def behind(camera: Camera, known: PointCloud, depth: float) -> PointCloud:
     grid = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
     rows, columns = (grid[:, axis].astype(np.int64) for axis in (1, 0))
     pixels = camera.own_photograph.pixels()
-    chosen = outside(grid, camera, known, spacing)
-    for channel in (pixels.alpha, pixels.mask):
-        if channel is not None:
-            chosen &= channel[rows, columns] > 127
+    chosen = outside(grid, camera, known, spacing) & pixels.shown[rows, columns]
     positions = shown_at(camera, grid[chosen], depth)
     return PointCloud(positions.astype(np.float32), pixels.rgb[rows[chosen], columns[chosen]])
 

@@ -62,6 +62,15 @@ class Pixels:
         """Memory taken, in bytes."""
         return sum(part.nbytes for part in (self.rgb, self.alpha, self.mask) if part is not None)
 
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(H, W) bool: which pixels are neither masked nor transparent, by more than half."""
+        result = np.ones(self.rgb.shape[:2], bool)
+        for channel in (self.alpha, self.mask):
+            if channel is not None:
+                result &= channel > 127
+        return result
+
 
 class PixelCache:
     """Decoded photographs, as many as fit into a budget of bytes.

@@ -154,10 +154,7 @@ def unprojected(camera: Camera, depth: NDArray[np.floating], count: int) -> Poin
         count: at most so many points.
     """
     pixels = camera.own_photograph.pixels()
-    shown = np.ones(depth.shape, bool)
-    for channel in (pixels.alpha, pixels.mask):
-        if channel is not None:
-            shown &= channel > 127
+    shown = pixels.shown
     step = 1
     while np.count_nonzero(shown[::step, ::step]) > count:
         step += 1

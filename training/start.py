@@ -40,7 +40,7 @@ def starting_scene(options: Options, engine: Engine) -> Scene:
         if len(points) >= FEWEST:
             scene.points, scene.points_source = points, f"{len(points)} points at the depths of --depths"
             scene.extent = scene_extent(cameras, points, Warnings())  # load_scene has warned
-    if not starts_from_gaussians(options):
+    if options.far_points and not starts_from_gaussians(options):
         scene.far_points = far_points(scene.train_cameras, scene.points, options.far_points)
     if len(scene.far_points):
         scene.points_source += f", and {len(scene.far_points)} far ones"

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.cameras import Camera
-from scene.photographs import Pixels
 from utils.images import laplacian
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # of linear sRGB, ITU-R BT.709
@@ -46,7 +45,7 @@ def look(camera: Camera, positions: NDArray[np.floating]) -> Look:
         positions: (M, 3), world frame: the points seen in it.
     """
     pixels = camera.own_photograph.pixels()
-    counts = _counts(pixels)
+    counts = pixels.shown
     luminance = _linear(pixels.rgb) @ LUMINANCE
     brightness = np.log2(max(float(luminance[counts].mean()), 1e-6)) if counts.any() else np.nan
     return Look(
@@ -123,15 +122,6 @@ def _halved(
     blocks = (height, 2, width, 2)
     cut = (slice(2 * height), slice(2 * width))
     return grey[cut].reshape(blocks).mean(axis=(1, 3)), np.all(counts[cut].reshape(blocks), axis=(1, 3))
-
-
-def _counts(pixels: Pixels) -> NDArray[np.bool_]:
-    """(H, W) which pixels are neither masked nor transparent, by more than half."""
-    result = np.ones(pixels.rgb.shape[:2], bool)
-    for channel in (pixels.alpha, pixels.mask):
-        if channel is not None:
-            result &= channel > 127
-    return result
 
 
 def _linear(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
