@@ -34,6 +34,7 @@ from protocols.schedule import estimated_memory, estimated_seconds, machine_memo
 from protocols.selection import PROTOCOLS, find_scenes, prepare
 from protocols.variants import DEFAULT, read_variants
 from protocols.visibility import Visibility
+from scene.fitting import training_size
 from training.options import Options as TrainOptions
 from training.presets import read_options
 from utils.errors import UserError, demand, run_program
@@ -225,6 +226,7 @@ def planned(options: Options) -> list[Cell]:
             own = variants.words_of(variant, scene)
             flags = [*ready.flags, *own, *shlex.split(options.train_flags)]
             chosen = checked(flags, scenes[scene], ready.split and len(ready.split[0]))
+            across, down = training_size(*ready.size, chosen.scene.resolution)
             cells.append(
                 Cell(
                     protocol=options.protocol,
@@ -239,7 +241,7 @@ def planned(options: Options) -> list[Cell]:
                     metrics_flags=tuple(metrics_flags),
                     iterations=chosen.iterations,
                     guided=chosen.guidance.lambda_sds > 0,
-                    pixels=ready.pixels,
+                    pixels=across * down,
                     pose_source=options.pose_source,
                 )
             )

@@ -5,8 +5,9 @@
     python benchmarks/proof.py --parts tuning_base tuning_guided
     python benchmarks/proof.py --plan_only
 
-Renders procedural objects that the small prior was not trained on, runs full_eval.py's cells on them, part by
-part, and tabulates. What is there is not done again: a stopped proof goes on with the same command.
+Renders procedural objects that the small prior was not trained on, runs full_eval.py's cells on them and on
+real scenes, part by part, and tabulates. What is there is not done again: a stopped proof goes on with the
+same command.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import utils.idle_threads  # noqa: F401  (comes before torch)
 
 import full_eval
 from benchmarks.guidance_pictures import save_jpeg, side_by_side, stacked
-from benchmarks.kept import Record, kept_records, save_figures, without_kept
+from benchmarks.kept import SIDES, Record, kept_records, save_figures, without_kept
 from benchmarks.measured import fill
 from benchmarks.parts import planned_time, run_parts
 from benchmarks.programs import call, lpips_flags
@@ -50,6 +51,13 @@ INSTANCES = (7000, 7020, 7060, 7071)
 """Truck, bottle, mushroom, cactus: the prior knows others of these families."""
 TUNING = (7119, 7120, 7123, 7169)
 """Flower, table, hammer, guitar, likewise; settings are chosen on these alone."""
+REAL = {
+    "fern": "a green fern",
+    "fox": "an orange fox on a wall",
+    "kitchen": "a yellow toy bulldozer on a table",
+    "ethiopian_head": "a brown metal head",
+}
+"""Real scenes, and a user's words for them; the prior knows no such thing."""
 WRONG = "a blue sofa"
 PICTURE = "results_views.jpg"
 
@@ -59,27 +67,33 @@ class Part:
     """Cells that are run together.
 
     Attributes:
-        objects: their numbers in the plan.
+        objects: their numbers in the plan, or names of real scenes.
         views: numbers of training photographs.
         variants: of protocols/proof.toml; from the first, full_eval.py's own tables take differences.
         seeds: of the trainings.
     """
 
-    objects: tuple[int, ...]
+    objects: tuple[int, ...] | tuple[str, ...]
     views: tuple[int, ...]
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
+
+    @property
+    def real(self) -> bool:
+        """Whether it is of real scenes."""
+        return self.objects[0] in REAL
 
 
 MODES = ("sds", "ism", "targets")
 GATED = tuple(f"{mode}_gate" for mode in MODES)
 WORDS = ("words_none", "words_detailed", "words_wrong", "words_both", "words_both_ranked")
 PARTS = {
-    "core": Part(FAMILIES + INSTANCES, (3,), ("base", "plain", *MODES), (0, 1, 2)),
+    "core": Part(FAMILIES + INSTANCES, (3,), ("base", "plain", "plain_dense", *MODES), (0, 1, 2)),
     "gate": Part(FAMILIES + INSTANCES, (3,), GATED, (0,)),
     "words": Part(FAMILIES, (3,), WORDS, (0,)),
     "views": Part(FAMILIES[:4], (6, 9), ("base", "plain", *MODES), (0,)),
     "long": Part(FAMILIES[:4], (3,), ("base_long", "plain_long"), (0,)),
+    "real": Part(tuple(REAL), (3,), ("real_base", "plain", *(f"real_{it}" for it in MODES + GATED)), (0,)),
     "tuning_base": Part(TUNING, (3,), tuple(f"base_{trial}" for trial in range(1, 10)), (0,)),
     "tuning_guided": Part(
         TUNING[:2], (3,), ("base_2", *(f"{mode}_{trial}" for mode in MODES for trial in range(1, 7))), (0,)
@@ -90,6 +104,7 @@ TABLES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
     "measured gate": (("gate", ("base", *MODES), "base"),),
     "measured words": (("words", ("base", "sds"), "base"),),
     "measured views": (("views", (), "base"), ("long", ("base", "plain"), "base")),
+    "measured real": (("real", (), "real_base"),),
     "measured tuning": (("tuning_base", (), "base_1"), ("tuning_guided", (), "base_2")),
 }
 """For each block of the page: a part, the rows before its own, and the row that gains are taken from."""
@@ -102,18 +117,15 @@ QUICK_FLAGS = "--iterations 300 --init_random 2000"
 
 @dataclass
 class Options:
-    """Measures whether a prior of the domain helps, on objects that it was not trained on."""
+    """Measures whether a prior of the domain helps, on objects that it was not trained on and real scenes."""
 
     output: str = "output/proof"
     """Folder of the objects, the cells of each part, and report.md; with --quick, its subfolder quick."""
-    parts: tuple[Literal["core", "gate", "words", "views", "long", "tuning_base", "tuning_guided"], ...] = (
-        "core",
-        "gate",
-        "words",
-        "views",
-        "long",
-    )
-    """What to run, in this order; the tables are of all parts that were run so far."""
+    parts: tuple[
+        Literal["core", "gate", "words", "views", "long", "real", "tuning_base", "tuning_guided"], ...
+    ] = ()
+    """What to run, in this order; by default all but tuning, real only where --data has its scenes. The
+    tables are of all parts that were run so far."""
     seeds: tuple[int, ...] = ()
     """Seeds of the trainings; by default each part's own."""
     quick: bool = False
@@ -123,7 +135,7 @@ class Options:
     jobs: int = 1
     """As full_eval.py has it."""
     data: str = "../shared/data"
-    """Folder whose weights/ has SqueezeNet's for LPIPS; without them there is no LPIPS."""
+    """Folder of the real scenes; its weights/ has SqueezeNet's for LPIPS, without which there is none."""
     kept: str = ""
     """A CSV of figures: cells that it has count as done, seed by seed of a part, and those that are finished
     here are added. Another machine goes on from it."""
@@ -139,12 +151,12 @@ def main(options: Options) -> None:
             when the others are done.
     """
     folder = Path(options.output).absolute() / ("quick" if options.quick else "")
-    known = QUICK if options.quick else PARTS
-    parts = {name: known[name] for name in options.parts if name in known}
-    if not parts:
-        raise UserError(f"--parts {' '.join(options.parts)}: --quick has {', '.join(QUICK)}")
-    if options.seeds:
-        parts = {name: replace(part, seeds=options.seeds) for name, part in parts.items()}
+    known = {
+        name: part
+        for name, part in (QUICK if options.quick else PARTS).items()
+        if can_run(part, name, options)
+    }
+    parts = asked(known, options)
     make_objects(folder, known, options)
     write_variants(folder, known)
     wanted = {name: evaluation(folder, name, part, options) for name, part in parts.items()}
@@ -169,13 +181,36 @@ def main(options: Options) -> None:
         raise UserError("\n".join(failures))
 
 
+def can_run(part: Part, name: str, options: Options) -> bool:
+    """Whether the scenes of a part are there, as objects always are, or it is asked for by name."""
+    there = (Path(options.data, str(scene)).is_dir() for scene in part.objects)
+    return not part.real or name in options.parts or all(there)
+
+
+def asked(known: dict[str, Part], options: Options) -> dict[str, Part]:
+    """The parts to run, with the seeds that the options say, where they do.
+
+    Raises:
+        UserError: --quick has none of them.
+    """
+    names: tuple[str, ...] = options.parts or tuple(it for it in known if not it.startswith("tuning"))
+    parts = {name: known[name] for name in names if name in known}
+    if not parts:
+        raise UserError(f"--parts {' '.join(names)}: --quick has {', '.join(QUICK)}")
+    return {name: replace(part, seeds=options.seeds or part.seeds) for name, part in parts.items()}
+
+
+def numbers_of(parts: Mapping[str, Part]) -> list[int]:
+    """The plan's objects that the parts are of."""
+    return list(dict.fromkeys(it for part in parts.values() for it in part.objects if isinstance(it, int)))
+
+
 def make_objects(folder: Path, parts: dict[str, Part], options: Options) -> None:
     """Renders the pictures of the parts' objects that are not there yet."""
-    numbers = dict.fromkeys(number for part in parts.values() for number in part.objects)
     size = ["--resolution", "64", "--samples", "8", "--test_views", "8"] if options.quick else []
     words = ["--posed", "--layout", "few_views", "--points", "0", "--train_views", "9", "--test_views", "40"]
     words += [*size, "--seed", str(PLAN.seed), "--output", str(folder / "objects")]
-    call("tools/make_objects.py", *words, "--instances", *map(str, numbers))
+    call("tools/make_objects.py", *words, "--instances", *map(str, numbers_of(parts)))
 
 
 def write_variants(folder: Path, parts: dict[str, Part]) -> None:
@@ -183,9 +218,11 @@ def write_variants(folder: Path, parts: dict[str, Part]) -> None:
     write_text(folder / "wrong.txt", f"{WRONG}\n")
     lines = [VARIANTS.read_text(encoding="utf-8"), "[words]"]
     lines += [f'wrong = "{WRONG}"', f"wrong_file = {json.dumps(str(folder / 'wrong.txt'))}"]
-    for number in dict.fromkeys(number for part in parts.values() for number in part.objects):
+    for number in numbers_of(parts):
         user, detailed = prompts(number)
         lines += ["", f"[words.{scene(number)}]", f'user = "{user}"', f'detailed = "{detailed}"']
+    for name, user in REAL.items():
+        lines += ["", f"[words.{name}]", f'user = "{user}"']
     write_text(folder / "variants.toml", "\n".join(lines) + "\n")
 
 
@@ -196,22 +233,23 @@ def prompts(number: int) -> tuple[str, str]:
     return short_prompt(it.family, it.colour), detailed
 
 
-def scene(number: int) -> str:
-    """What full_eval.py calls an object: its folder."""
-    return f"{number:06d}"
+def scene(it: int | str) -> str:
+    """What full_eval.py calls an object, or a real scene: its folder."""
+    return f"{it:06d}" if isinstance(it, int) else it
 
 
 def evaluation(folder: Path, name: str, part: Part, options: Options) -> full_eval.Options:
     """full_eval.py's options for a part."""
-    net, *weights = lpips_flags(Path(options.data).absolute())[1::2]
+    data = Path(options.data).absolute()
+    net, *weights = lpips_flags(data)[1::2]
     return full_eval.Options(
-        protocol="objects",
-        data=str(folder / "objects"),
+        protocol="every8" if part.real else "objects",
+        data=str(data if part.real else folder / "objects"),
         scenes=tuple(map(scene, part.objects)),
         views=part.views,
         variants=part.variants,
         variants_file=str(folder / "variants.toml"),
-        train_flags=QUICK_FLAGS if options.quick else "",
+        train_flags=QUICK_FLAGS if options.quick else "-r 4" * part.real,
         seeds=part.seeds,
         lpips_net=net,  # type: ignore[arg-type]
         lpips_weights=weights[0] if weights else "",
@@ -261,21 +299,27 @@ def part_tables(part: Part, before: tuple[str, ...], baseline: str, records: Seq
         records: of all finished cells.
     """
     own = [record["cell"] for record in records if record["cell"]["variant"] in part.variants]
+    groups: dict[str, Sequence[int | str]]
     groups = {"Held-out families": FAMILIES, "Held-out instances": INSTANCES, "Tuning objects": TUNING}
+    groups["Real photographs"] = tuple(REAL)
+    kind, sides = ("scene", ()) if part.real else ("object", SIDES)
     variants = before + part.variants
-    asked = [
-        Table(title, named(part, group), views, variants, baseline, part.seeds)
+    tables = [
+        Table(title, named(part, group), views, variants, baseline, part.seeds, kind, sides)
         for views in part.views
         for title, group in groups.items()
         if any(cell["views"] == views and cell["scene"] in named(part, group) for cell in own)
     ]
-    return [text for table in asked if (text := shown(table, records))]
+    return [text for table in tables if (text := shown(table, records))]
 
 
-def named(part: Part, group: Sequence[int]) -> dict[str, str]:
+def named(part: Part, group: Sequence[int | str]) -> dict[str, str]:
     """The part's objects that are of a group: what to call them, by scene."""
-    numbers = [number for number in part.objects if number in group]
-    return {scene(number): f"{PLAN.instance(number).family} {number}" for number in numbers}
+    return {
+        scene(it): f"{PLAN.instance(it).family} {it}" if isinstance(it, int) else it
+        for it in part.objects
+        if it in group
+    }
 
 
 def pictures(folder: Path, page: Path) -> str:

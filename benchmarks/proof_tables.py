@@ -16,9 +16,8 @@ from utils.tables import markdown_table, mean_and_spread
 Record = Mapping[str, Any]
 Cells = Mapping[tuple[str, int], Record]
 """Records by scene and seed, of one variant."""
+Measure = Callable[[Record], float]
 
-HEADER = ["variant", "PSNR", "inside", "outside", "gain", "inside", "outside", "SSIM", "LPIPS", "objects"]
-HEADER += ["worst object", "gate: on", "cells"]
 KEPT = ("kept", "halved")
 
 
@@ -33,6 +32,8 @@ class Table:
         variants: its rows.
         baseline: the variant from which gains are taken.
         seeds: of the trainings.
+        kind: "object" or "scene", what one of the objects is called.
+        sides: groups of test views whose PSNR is shown apart.
     """
 
     title: str
@@ -41,6 +42,14 @@ class Table:
     variants: tuple[str, ...]
     baseline: str
     seeds: tuple[int, ...]
+    kind: str
+    sides: tuple[str, ...]
+
+    @property
+    def header(self) -> list[str]:
+        """What its columns are called."""
+        psnr = ["PSNR", *self.sides, "gain", *self.sides]
+        return ["variant", *psnr, "SSIM", "LPIPS", "gained", "worst", "gate: on", "cells"]
 
 
 def shown(table: Table, records: Sequence[Record]) -> str:
@@ -60,55 +69,53 @@ def shown(table: Table, records: Sequence[Record]) -> str:
     baseline = by_variant.get(table.baseline, {})
     rows = [_row(variant, by_variant.get(variant, {}), baseline, table) for variant in table.variants]
     seeds = f"seed{'s' * (len(table.seeds) > 1)} {', '.join(map(str, table.seeds))}"
-    objects = f"{len(table.objects)} object{'s' * (len(table.objects) > 1)}"
+    objects = f"{len(table.objects)} {table.kind}{'s' * (len(table.objects) > 1)}"
     what = f"**{table.title}**, {table.views} photographs, {objects}, {seeds}"
-    return f"{what}; gains less {table.baseline}'s:\n\n{markdown_table(HEADER, rows)}"
+    return f"{what}; gains less {table.baseline}'s:\n\n{markdown_table(table.header, rows)}"
 
 
 def with_sides(record: Record) -> Record:
     """The record of a cell with its mean PSNR, dB, over the test views inside the triangle of the first three
-    photographs, and over those outside of it."""
+    photographs, and over those outside of it; None where test views lie in no such groups."""
     return {**record, **{side: _group_mean(record, f"test/{side}_") for side in SIDES}}
 
 
-def _group_mean(record: Record, beginning: str) -> float:
+def _group_mean(record: Record, beginning: str) -> float | None:
     """Mean PSNR of the test views whose photographs' names begin so; renderings are in their order."""
     names = record["settings"]["scene"]["test_photographs"]
     scores = record["per_view"]["PSNR"]
     of_files = zip(names, sorted(scores), strict=True)
-    return statistics.fmean(scores[file] for name, file in of_files if name.startswith(beginning))
+    group = [scores[file] for name, file in of_files if name.startswith(beginning)]
+    return statistics.fmean(group) if group else None
 
 
 def _row(variant: str, own: Cells, baseline: Cells, table: Table) -> list[str]:
     """A variant's line: means over objects with their spread over seeds, gains in pairs."""
     planned = len(table.objects) * len(table.seeds)
     if not own:
-        return [variant, *["-"] * (len(HEADER) - 2), f"0 of {planned}"]
-    row = [variant]
-    row += [_mean(own, measure, 2) for measure in MEASURES]
+        return [variant, *["-"] * (len(table.header) - 2), f"0 of {planned}"]
+    measures: tuple[Measure, ...] = (_score("PSNR"), *map(itemgetter, table.sides))
+    row = [variant, *(_mean(own, measure, 2) for measure in measures)]
     pairs = {key: (record, baseline[key]) for key, record in own.items() if key in baseline}
     if variant == table.baseline or not pairs:
-        row += ["-"] * 7
+        row += ["-"] * (len(measures) + 4)
     else:
-        row += [mean_and_spread(over_seeds(_gains(pairs, measure)), 2, signed=True) for measure in MEASURES]
+        row += [mean_and_spread(over_seeds(_gains(pairs, measure)), 2, signed=True) for measure in measures]
         row.append(mean_and_spread(over_seeds(_gains(pairs, _score("SSIM"))), 3, signed=True))
         row += [_lpips(pairs), *_by_object(_gains(pairs, _score("PSNR")), table.objects)]
     return [*row, _gates(own), f"{len(own)} of {planned}"]
 
 
-def _score(metric: str) -> Callable[[Record], float]:
+def _score(metric: str) -> Measure:
     return lambda record: record["scores"][metric]
 
 
-MEASURES: tuple[Callable[[Record], float], ...] = (_score("PSNR"), *map(itemgetter, SIDES))
-
-
-def _mean(cells: Cells, measure: Callable[[Record], float], decimals: int) -> str:
+def _mean(cells: Cells, measure: Measure, decimals: int) -> str:
     return mean_and_spread(over_seeds({key: measure(record) for key, record in cells.items()}), decimals)
 
 
 def _gains(
-    pairs: Mapping[tuple[str, int], tuple[Record, Record]], measure: Callable[[Record], float]
+    pairs: Mapping[tuple[str, int], tuple[Record, Record]], measure: Measure
 ) -> dict[tuple[str, int], float]:
     return {key: measure(record) - measure(other) for key, (record, other) in pairs.items()}
 

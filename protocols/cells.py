@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Cell:
         split: names to train from and to test on, where the flags do not say it.
         random_start: from random points in the box [-1, 1]^3.
         metrics_flags: of metrics.py.
-        iterations, guided, pixels: how long it will take.
+        iterations, guided, pixels: how long it will take; of no weight in whether two cells are the same.
         pose_source: of whose photographs the poses are, "all" or "train".
     """
 
@@ -52,9 +52,9 @@ class Cell:
     split: Split | None
     random_start: bool
     metrics_flags: tuple[str, ...]
-    iterations: int
-    guided: bool
-    pixels: int
+    iterations: int = field(compare=False)
+    guided: bool = field(compare=False)
+    pixels: int = field(compare=False)
     pose_source: str = "all"
 
     @property

@@ -11,7 +11,6 @@ from typing import Literal
 
 from protocols.poses import demand_photographs_for_poses
 from scene.dataset import SceneOptions, posed_photographs, scene_kind
-from scene.fitting import training_size
 from scene.photographs import stored_size
 from utils.errors import UserError, Warnings, demand
 
@@ -174,12 +173,12 @@ class Prepared:
     Attributes:
         flags: of train.py, beside those of variant and seed.
         split: what --split has to name; None: the flags say it.
-        pixels: of a photograph at the training size, for estimates.
+        size: width and height of a photograph as it is stored, pixels.
     """
 
     flags: tuple[str, ...]
     split: Split | None
-    pixels: int
+    size: tuple[int, int]
 
 
 def find_scenes(protocol: str, data: Path, scenes: Sequence[str]) -> dict[str, Path]:
@@ -271,8 +270,7 @@ def prepare(
         demand_photographs_for_poses(folder, posed.kind, *split)
     flags += ["-w"] * rules.white
     flags += ["--mask_mode", "score"] * rules.masked
-    across, down = training_size(width, height, resolution)
-    return Prepared(tuple(flags), split, across * down)
+    return Prepared(tuple(flags), split, (width, height))
 
 
 def _images(protocol: str, folder: Path) -> str:

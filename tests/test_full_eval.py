@@ -183,6 +183,12 @@ def test_words_reach_the_prompt(options: Options) -> None:
     assert (chosen.prompt, chosen.negative_prompt) == ('a "red" ball', "")
 
 
+def test_a_size_that_is_asked_for_counts_in_the_estimate(options: Options) -> None:
+    whole = planned(options)
+    options.train_flags += " -r 2"
+    assert [4 * cell.pixels for cell in planned(options)] == [cell.pixels for cell in whole]
+
+
 def test_the_command_line_takes_from_and_flags_in_one_text() -> None:
     words = ["--from", "results.json", "--cell", "a/3_views/b/seed_0", "--train_flags=--iterations 5"]
     options = parse(Options, words)

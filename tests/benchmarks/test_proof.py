@@ -9,8 +9,21 @@ import pytest
 from PIL import Image
 
 from benchmarks import proof
-from benchmarks.proof import FAMILIES, INSTANCES, PARTS, PLAN, QUICK, TUNING, VARIANTS, WRONG, Options, main
-from benchmarks.proof_tables import HEADER, Table, shown, with_sides
+from benchmarks.kept import SIDES
+from benchmarks.proof import (
+    FAMILIES,
+    INSTANCES,
+    PARTS,
+    PLAN,
+    QUICK,
+    REAL,
+    TUNING,
+    VARIANTS,
+    WRONG,
+    Options,
+    main,
+)
+from benchmarks.proof_tables import Table, shown, with_sides
 from protocols.cells import Cell, record_path
 from protocols.variants import read_variants
 from sds_guidance.models import SMALL
@@ -18,7 +31,9 @@ from tests.protocols.test_runner import CELL
 from training.presets import read_options
 from utils.errors import UserError
 
-TABLE = Table("Toys", {"a": "chair a", "b": "tree b"}, 3, ("base", "sds", "ism"), "base", (0, 1))
+TABLE = Table(
+    "Toys", {"a": "chair a", "b": "tree b"}, 3, ("base", "sds", "ism"), "base", (0, 1), "object", SIDES
+)
 NAMES = ("test/inside_000", "test/inside_001", "test/outside_000")
 
 
@@ -56,7 +71,7 @@ def test_train_takes_every_variant_with_its_words(tmp_path: Path) -> None:
     proof.write_variants(tmp_path, PARTS)
     variants = read_variants(tmp_path / "variants.toml")
     used = {variant for part in (*PARTS.values(), *QUICK.values()) for variant in part.variants}
-    assert set(variants.flags) == used | {"untuned", "guidance", "guided", "tried"}
+    assert set(variants.flags) == used | {"untuned", "guidance", "tried", "as_sds", "as_ism", "as_targets"}
     found = {}
     for variant in used:
         options = read_options(["-s", "scene", *variants.words_of(variant, "007227")], photographs=3)
@@ -64,10 +79,12 @@ def test_train_takes_every_variant_with_its_words(tmp_path: Path) -> None:
         found[variant] = options
         assert options.iterations == (12_900 if variant.endswith("_long") else 3000)
         assert (options.preset == "reference") == variant.startswith("plain")
-        assert (options.guidance.lambda_sds == 0) == variant.startswith(("plain", "base"))
+        assert (options.guidance.lambda_sds == 0) == variant.startswith(("plain", "base", "real_base"))
         if options.guidance.lambda_sds:
             assert (options.guidance.guidance_gate == "auto") == variant.endswith("_gate")
             assert options.guidance.guidance_model == "small"
+    for variant in PARTS["real"].variants[2:]:
+        assert found[variant].guidance == found[variant.removeprefix("real_")].guidance
     words = {name: found[name].guidance.prompt for name in ("sds", "words_none", "words_wrong", "words_both")}
     assert words == {
         "sds": "a cyan chair",
@@ -107,13 +124,13 @@ def made_up(
     return dict(with_sides(record))
 
 
-def cells_of(text: str, variant: str) -> dict[str, str]:
+def cells_of(text: str, variant: str, table: Table = TABLE) -> dict[str, str]:
     """A row of a table by its header; of equal names the later with a prime."""
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")
     ]
-    assert rows[0] == HEADER
-    names = [name + "'" * HEADER[:index].count(name) for index, name in enumerate(HEADER)]
+    assert rows[0] == table.header
+    names = [name + "'" * rows[0][:index].count(name) for index, name in enumerate(rows[0])]
     return dict(zip(names, next(row for row in rows if row[0] == variant), strict=True))
 
 
@@ -136,7 +153,7 @@ def test_a_table_says_gains_in_pairs_inside_and_outside() -> None:
     assert (sds["gain"], sds["inside'"], sds["outside'"]) == ("+0.50", "+0.00", "+1.50")
     assert sds["SSIM"] == "+0.020"
     assert sds["LPIPS"] == "-17 %"  # of 0.4 on the mean of the three pairs 0.3333
-    assert (sds["objects"], sds["worst object"]) == ("1 of 2", "-1.00 tree b")
+    assert (sds["gained"], sds["worst"]) == ("1 of 2", "-1.00 tree b")
     assert (sds["gate: on"], sds["cells"]) == ("2 of 3, 1 halved", "3 of 4")
     assert set(ism.values()) == {"ism", "-", "0 of 4"}
 
@@ -151,6 +168,19 @@ def test_a_table_without_lpips_gate_or_cells() -> None:
     assert shown(TABLE, []) == ""
     alone = cells_of(shown(TABLE, records[1:]), "sds")
     assert (alone["gain"], alone["PSNR"]) == ("-", "21.00")
+
+
+def test_a_table_of_real_scenes_has_no_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "NAMES", ("a.jpg", "b.jpg", "c.jpg"))
+    records = [made_up("base", "a", 0, (20, 20, 20)), made_up("sds", "a", 0, (21, 20, 20))]
+    assert records[0]["inside"] is None and records[0]["outside"] is None
+    table = replace(TABLE, objects={"a": "fern"}, seeds=(0,), kind="scene", sides=())
+    text = shown(table, records)
+    assert text.startswith("**Toys**, 3 photographs, 1 scene, seed 0;")
+    row = cells_of(text, "sds", table)
+    assert (row["PSNR"], row["gain"], row["worst"]) == ("20.33", "+0.33", "+0.33 fern")
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {len(table.header) + 1}
+    assert cells_of(text, "ism", table)["cells"] == "0 of 1"
 
 
 @pytest.fixture
@@ -181,22 +211,21 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_parts_run_in_their_order_and_failures_come_last(asked: list[Any], tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    blocks = ("measured modes", "measured gate", "measured words", "measured views", "measured tuning")
-    page.write_text("".join(f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in blocks))
+    page.write_text("".join(f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in proof.TABLES))
     options = Options(
         output=str(tmp_path / "out"), data=str(tmp_path), parts=("words", "core"), docs=str(page)
     )
     with pytest.raises(UserError, match="words: 1 of 4 cells failed"):
         main(options)
     objects, words, core = asked
-    numbers = [str(number) for part in PARTS.values() for number in part.objects]
+    numbers = [str(number) for part in PARTS.values() for number in part.objects if number not in REAL]
     assert list(objects[objects.index("--instances") + 1 :]) == list(dict.fromkeys(numbers))
     assert words.output.endswith("/words") and core.output.endswith("/core")
     assert (core.lpips_net, core.train_flags, core.seeds) == ("none", "", (0, 1, 2))
     assert core.reference_iterations == 0
     assert core.scenes == tuple(f"{number:06d}" for number in FAMILIES + INSTANCES)
     text = page.read_text()
-    assert text.count("old") == 4  # the other tables would have nothing but rows of core
+    assert text.count("old") == len(proof.TABLES) - 1  # the other tables would have nothing but rows of core
     assert "**Held-out families**, 3 photographs, 8 objects, seeds 0, 1, 2" in text
     assert text.count("(results_views.jpg)") == 1
     assert (tmp_path / "out" / "report.md").read_text().count("Held-out families") == 1
@@ -244,6 +273,31 @@ def test_the_picture_shows_a_view_inside_and_one_outside_of_each_family(tmp_path
         assert sheet.size == (6 * 64, 2 * (64 + 20))
         middles = [sheet.convert("L").getpixel((column * 64 + 32, 52)) for column in range(6)]
     assert middles == pytest.approx([255, 0, 40, 80, 120, 160], abs=4)
+
+
+def test_real_scenes_are_measured_where_they_are_there(asked: list[Any], tmp_path: Path) -> None:
+    options = Options(output=str(tmp_path / "out"), data=str(tmp_path / "data"))
+    with pytest.raises(UserError, match="words: 1 of 4 cells failed"):
+        main(options)
+    everywhere = ["core", "gate", "words", "views", "long"]
+    assert [Path(each.output).name for each in asked[1:]] == everywhere
+    for name in REAL:
+        (tmp_path / "data" / name).mkdir(parents=True)
+    asked.clear()
+    with pytest.raises(UserError, match="words: 1 of 4 cells failed"):
+        main(replace(options, output=str(tmp_path / "again")))
+    assert [Path(each.output).name for each in asked[1:]] == [*everywhere, "real"]
+    real = asked[-1]
+    assert (real.protocol, real.data, real.scenes) == ("every8", str(tmp_path / "data"), tuple(REAL))
+    assert real.train_flags == "-r 4"
+    variants = read_variants(tmp_path / "again" / "variants.toml")
+    assert "a green fern" in variants.words_of("real_sds", "fern")
+
+
+def test_real_scenes_asked_for_by_name_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "call", lambda *words: None)
+    with pytest.raises(UserError, match=r"fern"):
+        main(Options(output=str(tmp_path), data=str(tmp_path / "none"), parts=("real",)))
 
 
 def test_quick_and_plan_only(asked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,10 @@ def record(
     }
 
 
+def test_what_only_estimates_read_makes_no_other_cell() -> None:
+    assert replace(CELL, pixels=7, iterations=8, guided=True) == CELL != replace(CELL, flags=("-w",))
+
+
 def test_train_takes_every_shipped_variant() -> None:
     said = {"model": "small", "user": "a fern", "inpainting_model": "folder", "conditioning": "file.json"}
     variants = read_variants(DEFAULT, [f"{name}={text}" for name, text in said.items()])

@@ -9,6 +9,7 @@ from PIL import Image
 
 from protocols.selection import PROTOCOLS, find_scenes, prepare
 from scene.dataset import SceneOptions, posed_photographs
+from scene.fitting import training_size
 from scene.split import write_split
 from tests.scene.models import pinhole, write_dataset
 from training.options import Options
@@ -169,7 +170,8 @@ def test_llff_is_504_wide_and_never_enlarged(tmp_path: Path, width: int, height:
     lens = pinhole(width=width, height=height)
     scene = write_dataset(tmp_path / "scene", numbered(9)[:2], lens=lens)
     ready = prepare("llff", scene, 1)
-    assert ready.pixels == size[0] * size[1]
+    assert ready.size == (width, height)
+    assert training_size(*ready.size, size[0]) == size
     assert ready.flags[ready.flags.index("-r") + 1] == str(size[0])
 
 
@@ -213,6 +215,6 @@ def test_the_real_scenes(data_root: Path) -> None:
     train, test = chosen("every8", fern, 3)
     names = sorted(path.name for path in (fern / "images").iterdir())
     assert test == names[::8] and train == [names[1], names[10], names[19]]
-    assert prepare("llff", fern, 3).pixels == 504 * 377
+    assert train_options("llff", fern, 3).resolution == 504
     with pytest.raises(UserError, match="has 64 training and 12 test frames"):
         prepare("blender8", data_root / "lego_blender", 8)
