@@ -216,13 +216,17 @@ def demand_one_size(images: Path, names: Iterable[str]) -> None:
 def put_in_place(posed: Path, output: Path) -> None:
     """Moves a dataset to its place: in one step, or, into a folder that is there, with sparse/ last.
 
-    Without it a folder is no dataset.
+    Without it a folder is no dataset. From another disk each part arrives as a copy under a name of its own,
+    so that an interruption leaves nothing half-written under the right one.
     """
     if not output.exists():
         posed.rename(output)
         return
     for part in sorted(posed.iterdir(), key=lambda part: part.name == "sparse"):
-        shutil.move(part, output / part.name)  # a copy, where the folder is on another disk
+        arriving = output / f".{part.name}.part"
+        shutil.rmtree(arriving, ignore_errors=True)
+        shutil.move(part, arriving)
+        arriving.replace(output / part.name)
 
 
 def _asked(files: Iterable[Path], options: Options) -> dict[str, object]:

@@ -334,7 +334,7 @@ def test_a_dataset_is_put_into_a_folder_that_is_there_with_its_model_last(
     moved, move = [], shutil.move
 
     def noted(one, two):
-        moved.append(two.name)
+        moved.append(one.name)
         move(one, two)
 
     monkeypatch.setattr(shutil, "move", noted)
@@ -342,3 +342,24 @@ def test_a_dataset_is_put_into_a_folder_that_is_there_with_its_model_last(
     assert moved == ["images", "images_2", "sparse"] and not any((tmp_path / "posed").iterdir())
     assert all((tmp_path / "scene" / part / "it").is_file() for part in moved)
     assert {path.name for path in (tmp_path / "scene").iterdir()} == {"images", "images_2", "input", "sparse"}
+
+
+def test_an_interrupted_copy_from_another_disk_is_no_dataset_and_is_made_again(tmp_path, monkeypatch):
+    (tmp_path / "posed/sparse/0").mkdir(parents=True)
+    for name in ("cameras.bin", "images.bin"):
+        (tmp_path / "posed/sparse/0" / name).write_text(name)
+    (tmp_path / "scene").mkdir()
+    move = shutil.move
+
+    def stopped(one, two):
+        shutil.copytree(one, two, ignore=shutil.ignore_patterns("images.bin"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "move", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        convert.put_in_place(tmp_path / "posed", tmp_path / "scene")
+    assert not (tmp_path / "scene/sparse").exists()
+    monkeypatch.setattr(shutil, "move", move)
+    convert.put_in_place(tmp_path / "posed", tmp_path / "scene")
+    assert [path.name for path in (tmp_path / "scene").iterdir()] == ["sparse"]
+    assert {path.name for path in (tmp_path / "scene/sparse/0").iterdir()} == {"cameras.bin", "images.bin"}
