@@ -37,7 +37,7 @@ from rendering.model import ModelOptions, load_model
 from scene.cameras import Camera
 from scene.dataset import Scene, load_scene
 from sds_guidance import Guidance, Run, View
-from sds_guidance.loading import choose_mode
+from sds_guidance.loading import choose_mode, evenly
 from sds_guidance.mode import Mode as GuidanceMode
 from sds_guidance.options import GuidanceOptions
 from sds_guidance.targets import Targets
@@ -71,7 +71,7 @@ class Options:
     prompts: tuple[str, ...]
     """What each of them shows, in their order."""
     flags: str = FLAGS
-    """Flags of train.py's for all that is compared; they win over the modes' own."""
+    """Guidance flags of train.py's for all that is compared, beside prompt, mode, scale and noise level."""
     modes: tuple[Mode, ...] = ("sds", "ism", "targets")
     """Modes of guidance."""
     scales: tuple[float, ...] = (1.0, 3.0, 7.5)
@@ -126,34 +126,35 @@ def measured(folder: Path, prompt: str, options: Options) -> list[Figures]:
     if not cameras:
         raise UserError(f"{folder}: its scene has no test photographs; train with --eval or --split")
     with torch.no_grad():
-        views = [view_from(camera, model.look) for camera in evenly(cameras, options.views)]
-    guidance = guidance_of(scene, folder, prompt, options.flags)
+        views = [view_from(camera, model.look) for camera in middles(cameras, options.views)]
+    warnings = Warnings()
+    run = Run(model.background.device, 0, sys.argv, warnings, Path(options.output))
+    guidance = guidance_of(scene, run, prompt, options.flags)
+    warnings.show()
     asked = list(product(options.modes, options.scales, options.levels))
     found: list[Figures] = []
     for mode, scale, level in tqdm(asked, desc=folder.name):
         one_level = at_level(guidance.options, mode, scale, level)
         for view in views:
             where = partial(_here, view.camera)
-            ask = choose_mode(one_level, guidance.mode.prior, where, _wholly, scene.train_cameras)
+            ask = choose_mode(one_level, guidance.mode.prior, where, evenly, scene.train_cameras)
             draws = 1 if mode == "targets" else options.draws
             which = {"model": str(folder), "view": view.camera.name, "mode": mode, "scale": scale, "t": level}
             found.append(which | compared(ask, guidance.conditions, view, model.background, draws))
     return found
 
 
-def evenly(cameras: Sequence[Camera], count: int) -> list[Camera]:
-    """So many of the cameras, evenly spread; all, if there are no more."""
+def middles(cameras: Sequence[Camera], count: int) -> list[Camera]:
+    """The camera in the middle of each of so many equal parts; all cameras, if there are no more."""
     count = min(count, len(cameras))
     return [cameras[(2 * place + 1) * len(cameras) // (2 * count)] for place in range(count)]
 
 
-def guidance_of(scene: Scene, folder: Path, prompt: str, flags: str) -> Guidance:
+def guidance_of(scene: Scene, run: Run, prompt: str, flags: str) -> Guidance:
     """The guidance that train.py would have with these flags, its networks loaded for every mode."""
     words = ["--source_path", str(scene.source_path), *shlex.split(flags), "--prompt", prompt]
     options = read_options([*words, "--guidance", "targets"])  # which needs the whole model
     options.check()
-    device = scene.train_cameras[0].world_to_camera.device
-    run = Run(device, options.seed, sys.argv, Warnings(), folder, say=_nothing)
     guidance = make_guidance(options, scene, run, None)
     if guidance is None:
         raise UserError("--flags: with --lambda_sds 0 there is no guidance")
@@ -253,14 +254,6 @@ def _mean(figures: Sequence[Figures], name: str, decimals: int, *cell: Any) -> s
 
 def _here(camera: Camera, generator: torch.Generator, progress: float) -> Camera:
     return camera
-
-
-def _wholly(camera: Camera) -> float:
-    return 1.0
-
-
-def _nothing(text: str) -> None:
-    """Takes what a run would say."""
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ class Part:
 
 
 MODES = ("sds", "ism", "targets")
+AGAIN = ("sds_7", "sds_8", "sds_9", "ism_7", "ism_8", "targets_7", "targets_8", "targets_9", "targets_10")
 GATED = tuple(f"{mode}_gate" for mode in MODES)
 WORDS = ("words_none", "words_detailed", "words_wrong", "words_both", "words_both_ranked")
 PARTS = {
@@ -98,6 +99,7 @@ PARTS = {
     "tuning_guided": Part(
         TUNING[:2], (3,), ("base_2", *(f"{mode}_{trial}" for mode in MODES for trial in range(1, 7))), (0,)
     ),
+    "tuning_again": Part(TUNING, (3,), AGAIN, (0,)),
 }
 TABLES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
     "measured modes": (("core", (), "base"),),
@@ -106,6 +108,7 @@ TABLES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
     "measured views": (("views", (), "base"), ("long", ("base", "plain"), "base")),
     "measured real": (("real", (), "real_base"),),
     "measured tuning": (("tuning_base", (), "base_1"), ("tuning_guided", (), "base_2")),
+    "measured tuning again": (("tuning_again", ("base_8",), "base_8"),),
 }
 """For each block of the page: a part, the rows before its own, and the row that gains are taken from."""
 QUICK = {
@@ -122,7 +125,10 @@ class Options:
     output: str = "output/proof"
     """Folder of the objects, the cells of each part, and report.md; with --quick, its subfolder quick."""
     parts: tuple[
-        Literal["core", "gate", "words", "views", "long", "real", "tuning_base", "tuning_guided"], ...
+        Literal[
+            "core", "gate", "words", "views", "long", "real", "tuning_base", "tuning_guided", "tuning_again"
+        ],
+        ...,
     ] = ()
     """What to run, in this order; by default all but tuning, real only where --data has its scenes. The
     tables are of all parts that were run so far."""

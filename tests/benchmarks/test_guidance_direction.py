@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.guidance_direction import Options, at_level, compared, cosine, evenly, main
+from benchmarks.guidance_direction import BLOCK, ROOT, Options, at_level, compared, cosine, main, middles
 from scene.cameras import Camera
 from sds_guidance import View
 from sds_guidance.mode import Guided, Mode
@@ -102,8 +102,8 @@ def test_a_level_is_asked_whatever_the_mode_and_the_progress() -> None:
 
 def test_views_are_evenly_spread() -> None:
     cameras: list[Any] = list(range(10))
-    assert evenly(cameras, 2) == [2, 7] and evenly(cameras, 5) == [1, 3, 5, 7, 9]
-    assert evenly(cameras, 10) == evenly(cameras, 99) == cameras
+    assert middles(cameras, 2) == [2, 7] and middles(cameras, 5) == [1, 3, 5, 7, 9]
+    assert middles(cameras, 10) == middles(cameras, 99) == cameras
 
 
 def test_a_model_is_measured_in_every_mode(small_scene: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -132,6 +132,11 @@ def test_a_model_is_measured_in_every_mode(small_scene: Path, tiny_model: Path, 
     text = page.read_text()
     assert "old" not in text and text.count("| targets |") == 4 and text.count("| ism ") == 2
     assert sorted(path.relative_to(model) for path in model.rglob("*")) == before
+
+
+def test_the_documentation_has_a_place_for_the_tables() -> None:
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert page.count(f"<!-- {BLOCK}: begin -->\n") == page.count(f"<!-- {BLOCK}: end -->") == 1
 
 
 def test_what_cannot_be_measured(small_scene: Path, tmp_path: Path) -> None:
